@@ -85,8 +85,9 @@ class ObjectWriter(Protocol):
 class Store(Protocol):
     """The verbs. See the module for what all of them guarantee."""
 
-    atomic_create: bool
-    """Whether ``put(mode="create")`` is decided by the server. If not, two racing writers may both succeed."""
+    @property
+    def atomic_create(self) -> bool:
+        """Whether ``put(mode="create")`` is decided by the server. If not, two racing writers may both succeed."""
 
     @property
     def filesystem(self) -> object:

@@ -1,0 +1,42 @@
+# What a developer runs. Everything is installed into .venv and .servers; `make clean` removes it all.
+# PYTHON=/path/to/python3.12 chooses the interpreter, PYTEST_ARGS="-k name" is passed on to pytest.
+
+BIN := .venv/bin
+SETUP := scripts/setup.sh scripts/constraints.txt pyproject.toml
+PYTEST_ARGS ?=
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-servers lint clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || \
+		sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1: \2/p' $(MAKEFILE_LIST)
+
+demo: .venv/.demo ## Train on the digits data from an embedded S3 server, with a restart in the middle
+	$(BIN)/python examples/digits/demo.py
+
+test: lint ## Lint, then run all tests that need no real server
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-servers: .venv/.test ## Install radosgw and Azurite where missing, and run the tests that need them
+	scripts/servers.sh
+	$(BIN)/python -m pytest --servers -m servers $(PYTEST_ARGS)
+
+lint: .venv/.test ## ruff check, ruff format --check, mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## Remove environments, servers, caches and the demo's data
+	rm -rf .venv .servers .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamps: installed when the project file or the set-up last changed. .test holds all that .demo needs.
+.venv/.demo: $(SETUP)
+	scripts/setup.sh demo
+	@touch $@
+
+.venv/.test: $(SETUP)
+	scripts/setup.sh test
+	@touch $@ .venv/.demo

@@ -1,0 +1,94 @@
+"""Checks of what callers pass to a store, made before any request leaves.
+
+Owns: the rules for keys, prefixes, ranges and buffers, the same for every store.
+Must not know: engines and what they do with the arguments.
+
+A key is a relative path: segments joined by "/", none of them empty, "." or "..", because the engines
+below disagree about such keys (one drops the segments, one refuses them, one writes elsewhere).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from s3dlio.errors import NotFoundError, OptionError
+
+if TYPE_CHECKING:
+    from s3dlio.storage.protocol import BufferLike
+
+__all__ = ["check_key", "check_range", "directory", "payload", "target"]
+
+_REFUSED = frozenset({"", ".", ".."})
+
+
+def check_key(key: str, operation: str, uri: str, *, reading: bool = True) -> str:
+    """Return ``key`` if it can name an object.
+
+    Raises:
+        NotFoundError: reading a key that ends in "/": it names a directory, which is never an object.
+        OptionError: any other key that no object can have, and a directory's name when writing.
+    """
+    if reading and len(key) > 1 and key.endswith("/") and not _REFUSED.intersection(key[:-1].split("/")):
+        raise NotFoundError(
+            f"{operation} {uri}: the key ends in '/', expected an object. List it as a prefix instead.",
+            uri=uri,
+            operation=operation,
+            attempts=0,
+        )
+    if _REFUSED.intersection(key.split("/")) or "\0" in key:
+        raise OptionError(
+            f"{operation} {uri}: got the key {key!r}, expected path segments that are not empty, '.' or '..', "
+            "without NUL. Rename the object.",
+            field="key",
+        )
+    return key
+
+
+def directory(prefix: str, uri: str) -> str:
+    """The prefix as a directory: empty for the whole container, else ending in exactly one "/"."""
+    base = prefix.rstrip("/")
+    if not base:
+        return ""
+    return check_key(base, "list", uri) + "/"
+
+
+def check_range(start: int, end: int, uri: str) -> None:
+    """Raise OptionError unless 0 <= start <= end."""
+    if not 0 <= start <= end:
+        raise OptionError(
+            f"get_range {uri} at [{start}, {end}): got a backward or negative range, expected 0 <= start <= end.",
+            field="start",
+        )
+
+
+def payload(data: BufferLike, operation: str, uri: str) -> pa.Buffer:
+    """``data`` as an Arrow buffer over the same memory.
+
+    Raises:
+        OptionError: no buffer protocol, or the memory is not contiguous.
+    """
+    try:
+        return data if isinstance(data, pa.Buffer) else pa.py_buffer(data)
+    except (TypeError, ValueError, BufferError) as error:
+        raise OptionError(
+            f"{operation} {uri}: got {type(data).__name__} ({error}), expected contiguous bytes. "
+            "Pass bytes, a memoryview, a contiguous NumPy array or a pyarrow.Buffer.",
+            field="data",
+        ) from error
+
+
+def target(buffer: BufferLike, uri: str) -> memoryview:
+    """The writable bytes of ``buffer``, which ``get_into`` fills.
+
+    Raises:
+        OptionError: not contiguous, or read-only.
+    """
+    view = memoryview(payload(buffer, "get_into", uri))
+    if view.readonly:
+        raise OptionError(
+            f"get_into {uri}: got read-only memory, expected a writable buffer. Pass a bytearray or a NumPy array.",
+            field="buffer",
+        )
+    return view.cast("B")

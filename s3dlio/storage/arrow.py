@@ -1,0 +1,279 @@
+"""``arrow``: any ``pyarrow.fs.FileSystem`` as a store; works in a forked child.
+
+Weaker than the native engine where pyarrow has no means:
+- ``put(mode="create")`` looks and then writes: two racing creators may both succeed
+- ``get_range(etag=...)`` compares the ETag when it opens the object; a later overwrite is not noticed
+- a writer keeps the bytes aside (memory, then a temporary file) and sends them on ``close``, because
+  pyarrow publishes what it has when it is left by an exception
+- listings have no ETag and arrive whole; a read is two requests (HEAD, GET)
+- on Azure pyarrow makes an empty blob before it uploads, which readers may see meanwhile
+- deleting the last object of a directory leaves a directory marker, which listings leave out
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import datetime as dt
+import os
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from s3dlio.errors import ClosedError
+from s3dlio.storage.arguments import check_range, directory, payload, target
+from s3dlio.storage.arrow_client import make_filesystem
+from s3dlio.storage.arrow_errors import translating_arrow
+from s3dlio.storage.container import Container
+from s3dlio.storage.failure import Failure, storage_error
+from s3dlio.storage.listing import batches, from_nanoseconds
+from s3dlio.storage.protocol import ObjectMeta
+from s3dlio.storage.spool import Spool
+from s3dlio.storage.translate import changed, exists, past_end, short
+from s3dlio.storage.writer import SinkWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Self
+
+    from s3dlio.storage.options import StorageOptions
+    from s3dlio.storage.protocol import BufferLike, ObjectWriter, PutMode
+    from s3dlio.uri import Uri
+
+__all__ = ["ArrowStore"]
+
+
+class ArrowStore:
+    """A directory of a pyarrow filesystem.
+
+    Args:
+        filesystem: any ``pyarrow.fs.FileSystem``. In a forked child a fresh copy takes its place, because
+            connections must not be shared with the parent.
+        container: bucket, container or directory in it, without a slash at the end; empty for the root.
+        root: what URIs of this store start with; by default pyarrow's type name and the container.
+    """
+
+    atomic_create = False
+
+    def __init__(self, filesystem: pafs.FileSystem, container: str, *, root: str | None = None) -> None:
+        name = container.rstrip("/")
+        shown = f"{filesystem.type_name}://{name}" if root is None else root.rstrip("/")
+        self._container = Container(shown, name)
+        self._origin: tuple[Uri, StorageOptions] | None = None
+        self._filesystem: Any = filesystem
+        self._pid = os.getpid()
+
+    @classmethod
+    def of(cls, uri: Uri, options: StorageOptions) -> ArrowStore:
+        """The store of ``uri``'s container, reached as ``options`` say.
+
+        Raises:
+            OptionError: pyarrow refuses the options.
+        """
+        store = cls(make_filesystem(uri, options), uri.container)
+        store._container = Container.of(uri, options)
+        store._origin = uri.with_key(""), options
+        return store
+
+    @property
+    def filesystem(self) -> Any:
+        """The pyarrow filesystem itself."""
+        return self._usable("open", self.uri(""))
+
+    def path(self, key: str) -> str:
+        """``container/key``."""
+        return f"{self._container.name}/{key}" if self._container.name else key
+
+    def uri(self, key: str) -> str:
+        """``root/key``."""
+        return self._container.uri(key)
+
+    def head(self, key: str) -> ObjectMeta:
+        """As ``Store.head``."""
+        with self._opened("head", key) as (_, meta):
+            return meta
+
+    def get(self, key: str) -> pa.Buffer:
+        """As ``Store.get``. Two requests."""
+        with self._opened("get", key) as (file, meta):
+            return self._read("get", key, file, 0, meta.size)
+
+    def get_range(self, key: str, start: int, end: int, *, etag: str | None = None) -> pa.Buffer:
+        """As ``Store.get_range``. Two requests."""
+        check_range(start, end, self.uri(key))
+        with self._opened("get_range", key) as (file, meta):
+            self._check_version("get_range", meta, start, end, etag)
+            return self._read("get_range", key, file, start, end)
+
+    def get_into(self, key: str, buffer: BufferLike, start: int = 0, *, etag: str | None = None) -> None:
+        """As ``Store.get_into``. pyarrow writes into ``buffer`` itself."""
+        uri = self.uri(key)
+        view = target(buffer, uri)
+        end = start + len(view)
+        check_range(start, end, uri)
+        with self._opened("get_into", key) as (file, meta):
+            self._check_version("get_into", meta, start, end, etag)
+            file.seek(start)
+            done = 0
+            while done < len(view):
+                count = file.readinto(view[done:])
+                if count == 0:
+                    raise short("get_into", uri, start, end, done)
+                done += count
+
+    def put(self, key: str, data: BufferLike, *, mode: PutMode = "overwrite") -> ObjectMeta:
+        """As ``Store.put``. One request up to 10 MiB, parts of 10 MiB above; one more for ``mode="create"``."""
+        with self._verb("put", key, reading=False) as filesystem:
+            view = payload(data, "put", self.uri(key))
+            if mode == "create" and filesystem.get_file_info(self.path(key)).is_file:
+                raise exists("put", self.uri(key))
+            self._send(filesystem, key, view)
+            return ObjectMeta(key=key, size=view.size, etag=None, mtime=None)
+
+    def open_writer(self, key: str) -> ObjectWriter:
+        """As ``Store.open_writer``. Sends nothing before ``close``."""
+        with self._verb("open_writer", key, reading=False):
+            return SinkWriter(self.uri(key), _Sink(self, key))
+
+    def list(self, prefix: str = "") -> Iterator[pa.RecordBatch]:
+        """As ``Store.list``. pyarrow gathers the whole listing before the first batch."""
+        uri = self.uri(prefix)
+        self._usable("list", uri)
+        return self._list(directory(prefix, uri))
+
+    def delete(self, key: str) -> None:
+        """As ``Store.delete``. Two or three requests."""
+        with self._verb("delete", key, reading=False) as filesystem, contextlib.suppress(FileNotFoundError):
+            filesystem.delete_file(self.path(key))
+
+    def copy(self, source: str, target: str) -> None:
+        """As ``Store.copy``."""
+        self._container.check(target, "copy", reading=False)
+        with self._verb("copy", source) as filesystem:
+            filesystem.copy_file(self.path(source), self.path(target))
+
+    def close(self) -> None:
+        """Drop the filesystem; pyarrow closes its connections with it."""
+        self._filesystem = None
+
+    def _send(self, filesystem: Any, key: str, data: pa.Buffer) -> None:
+        path = self.path(key)
+        try:
+            stream = filesystem.open_output_stream(path)
+        except FileNotFoundError:  # a filesystem with real directories
+            filesystem.create_dir(path.rpartition("/")[0], recursive=True)
+            stream = filesystem.open_output_stream(path)
+        # One write and no ``with``: closing publishes, so nothing of ours may fail in between.
+        stream.write(data)
+        stream.close()
+
+    def _read(self, operation: str, key: str, file: Any, start: int, end: int) -> pa.Buffer:
+        file.seek(start)
+        data = file.read_buffer(end - start) if end > start else pa.py_buffer(b"")
+        if data.size != end - start:
+            raise short(operation, self.uri(key), start, end, data.size)
+        return pa.py_buffer(memoryview(data).toreadonly())
+
+    def _check_version(self, operation: str, meta: ObjectMeta, start: int, end: int, etag: str | None) -> None:
+        uri = self.uri(meta.key)
+        if etag is not None and meta.etag != etag:
+            raise changed(operation, uri, etag)
+        if end > meta.size:
+            raise past_end(operation, uri, start, end, meta.size)
+
+    def _list(self, below: str) -> Iterator[pa.RecordBatch]:
+        uri = self.uri(below)
+        base = self.path(below).rstrip("/")
+        with translating_arrow("list", uri, self._container):
+            filesystem = self._usable("list", uri)
+            found = filesystem.get_file_info(pafs.FileSelector(base, recursive=True, allow_not_found=True))
+            if not found and self._container.name:
+                # A missing container looks like an empty one.
+                info = filesystem.get_file_info(self._container.name)
+                if info.type == pafs.FileType.NotFound:
+                    raise storage_error(Failure(code="NoSuchBucket"), "list", uri, self._container)
+        skip = len(self.path(""))
+        yield from batches(
+            ObjectMeta(
+                key=info.path[skip:],
+                size=info.size,
+                etag=None,
+                mtime=None if info.mtime_ns is None else from_nanoseconds(info.mtime_ns),
+            )
+            for info in found
+            if info.is_file and not info.path.endswith("/")
+        )
+
+    @contextlib.contextmanager
+    def _opened(self, operation: str, key: str) -> Iterator[tuple[Any, ObjectMeta]]:
+        """The object opened (one HEAD) and its metadata."""
+        with self._verb(operation, key) as filesystem, filesystem.open_input_file(self.path(key)) as file:
+            yield file, self._meta(filesystem, key, file)
+
+    def _meta(self, filesystem: Any, key: str, file: Any) -> ObjectMeta:
+        said = file.metadata() or {}
+        etag, modified = said.get("ETag"), said.get("Last-Modified")
+        if modified is not None:
+            mtime = dt.datetime.fromisoformat(modified.decode())
+        else:
+            mtime = filesystem.get_file_info(self.path(key)).mtime
+        return ObjectMeta(
+            key=key, size=file.size(), etag=None if etag is None else etag.decode().strip('"'), mtime=mtime
+        )
+
+    @contextlib.contextmanager
+    def _verb(self, operation: str, key: str, *, reading: bool = True) -> Iterator[Any]:
+        """The filesystem, with the arguments checked and errors translated."""
+        uri = self.uri(key)
+        filesystem = self._usable(operation, uri)
+        self._container.check(key, operation, reading=reading)
+        with translating_arrow(operation, uri, self._container):
+            yield filesystem
+
+    def _usable(self, operation: str, uri: str) -> Any:
+        if self._filesystem is None:
+            raise ClosedError(f"{operation} {uri}: the store is closed, expected an open one. Open it again.")
+        if self._pid != os.getpid():
+            self._filesystem = make_filesystem(*self._origin) if self._origin else copy.copy(self._filesystem)
+            self._pid = os.getpid()
+        return self._filesystem
+
+    def __repr__(self) -> str:
+        return f"ArrowStore({self._container.root!r})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        if self._origin is not None:
+            return ArrowStore.of, self._origin
+        return _restore, (self._filesystem, self._container)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class _Sink:
+    """A writer's bytes, put aside until it is closed."""
+
+    def __init__(self, store: ArrowStore, key: str) -> None:
+        self._store = store
+        self._key = key
+        self._spool = Spool()
+
+    def write(self, data: bytes | pa.Buffer) -> None:
+        with translating_arrow("write", self._store.uri(self._key), self._store._container):  # noqa: SLF001
+            self._spool.write(data)
+
+    def publish(self) -> ObjectMeta:
+        meta = self._store.put(self._key, self._spool.read())
+        self._spool.close()
+        return meta
+
+    def discard(self) -> None:
+        self._spool.close()
+
+
+def _restore(filesystem: Any, container: Container) -> ArrowStore:
+    return ArrowStore(filesystem, container.name, root=container.root)

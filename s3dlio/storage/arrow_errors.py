@@ -1,0 +1,85 @@
+"""pyarrow.fs exceptions in the terms of the error tree: the one place for the arrow engine.
+
+Nearly everything arrives as ``OSError`` with the cloud SDK's words in the message, so the words decide.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from s3dlio.errors import S3dlioError
+from s3dlio.storage.failure import Failure, storage_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from s3dlio.storage.container import Container
+    from s3dlio.storage.failure import Network
+
+__all__ = ["read_failure", "translating_arrow"]
+
+_AWS = re.compile(r"AWS Error (\w+)(?: \(HTTP status (\d+)\))?")
+_AWS_UNKNOWN = re.compile(r"Unable to parse ExceptionName: (\w+)")
+_AZURE = re.compile(r"Azure Error: \[(\w*)\](?: (\d{3})\b)?")
+_CURL = re.compile(r"curlCode: (\d+)")
+_URL = re.compile(r"https?://\S+")
+_CURL_CODES: dict[str, Network] = {"6": "dns", "7": "refused", "28": "timeout", "35": "tls", "60": "tls"}
+_WORDS: tuple[tuple[str, Network], ...] = (
+    ("Could not resolve", "dns"),
+    ("Couldn't resolve", "dns"),
+    ("Could not connect", "refused"),
+    ("Couldn't connect", "refused"),
+    ("Fail to get a new connection", "refused"),
+    ("Timeout was reached", "timeout"),
+    ("timed out", "timeout"),
+    ("SSL", "tls"),
+)
+
+
+@contextlib.contextmanager
+def translating_arrow(
+    operation: str, uri: str, container: Container, *, etag: str | None = None, create: bool = False
+) -> Iterator[None]:
+    """Turn what pyarrow.fs raises into the error tree."""
+    try:
+        yield
+    except S3dlioError:
+        raise
+    except (OSError, pa.ArrowException, ValueError) as error:
+        translated = storage_error(read_failure(error), operation, uri, container, etag=etag, create=create)
+        raise translated from error
+
+
+def read_failure(error: BaseException) -> Failure:
+    """What pyarrow's exception says."""
+    if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
+        return Failure(status=404)
+    if isinstance(error, PermissionError):
+        return Failure(status=403)
+    text = str(error)
+    if "NETWORK_CONNECTION" in text or "Azure Error: []" in text or "CURLE_" in text:
+        return Failure(network=_network(text))
+    aws, azure = _AWS.search(text), _AZURE.search(text)
+    if aws is not None:
+        named = _AWS_UNKNOWN.search(text)
+        code = named[1] if named else aws[1] if aws[1] != "UNKNOWN" else ""
+        return Failure(status=int(aws[2] or 0), code=code, text=_one_line(text))
+    if azure is not None:
+        return Failure(status=int(azure[2] or 0), code=azure[1], text=_one_line(text))
+    return Failure(text=_one_line(text))
+
+
+def _network(text: str) -> Network:
+    curl = _CURL.search(text)
+    if curl is not None and curl[1] in _CURL_CODES:
+        return _CURL_CODES[curl[1]]
+    return next((network for word, network in _WORDS if word in text), "broken")
+
+
+def _one_line(text: str) -> str:
+    """The first line, without URLs, whose query may hold a signature."""
+    return _URL.sub("...", text.strip().partition("\n")[0])[:200].rstrip(". ")

@@ -1,0 +1,113 @@
+"""Foreign failures as sentences of the error tree, whatever the engine.
+
+Owns: the wording of what can happen in any store, and the translation of ``OSError`` for local files.
+Must not know: object servers (``failure``) and their engines (``native_errors``, ``arrow_errors``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from typing import TYPE_CHECKING
+
+from s3dlio.errors import (
+    AccessError,
+    ExistsError,
+    NotFoundError,
+    PreconditionError,
+    ShortReadError,
+    StorageError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["changed", "exists", "no_object", "past_end", "short", "translating_os", "unsatisfied"]
+
+
+def no_object(operation: str, uri: str, *, container: str = "") -> NotFoundError:
+    """There is nothing under the key, or no ``container`` either where the server does not say which."""
+    found = f"no such object, or no {container}" if container else "no such object"
+    return NotFoundError(f"{operation} {uri}: {found}, expected one.", uri=uri, operation=operation)
+
+
+def exists(operation: str, uri: str) -> ExistsError:
+    """A create found something under the key."""
+    return ExistsError(
+        f"{operation} {uri}: the object exists, expected a free key (mode='create').", uri=uri, operation=operation
+    )
+
+
+def changed(operation: str, uri: str, expected: str | None) -> PreconditionError:
+    """The object is another version than the one asked for."""
+    return PreconditionError(
+        f"{operation} {uri}: the object is another version, expected ETag {expected}. It was overwritten; "
+        "list or index it again.",
+        uri=uri,
+        operation=operation,
+    )
+
+
+def unsatisfied(operation: str, uri: str) -> ShortReadError:
+    """The server refused a range, because the object ends before its first byte."""
+    return ShortReadError(
+        f"{operation} {uri}: the object ends before the range, expected it to hold the range. "
+        "If it was overwritten, list or index it again.",
+        uri=uri,
+        operation=operation,
+        retryable=False,
+    )
+
+
+def past_end(operation: str, uri: str, start: int, end: int, size: int) -> ShortReadError:
+    """A range that the object does not hold. No retry helps: the object is that short."""
+    return ShortReadError(
+        f"{operation} {uri} at [{start}, {end}): the object has {size} bytes, expected {end} or more. "
+        "If it was overwritten, list or index it again.",
+        uri=uri,
+        operation=operation,
+        retryable=False,
+    )
+
+
+def short(operation: str, uri: str, start: int, end: int, got: int) -> ShortReadError:
+    """Fewer bytes arrived than the store had announced."""
+    return ShortReadError(
+        f"{operation} {uri} at [{start}, {end}): got {got} bytes, expected {end - start}. "
+        "The object changed or the connection broke while it was read; read it again.",
+        uri=uri,
+        operation=operation,
+    )
+
+
+@contextlib.contextmanager
+def translating_os(operation: str, uri: str) -> Iterator[None]:
+    """Turn the ``OSError`` of a local file into the error tree."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise no_object(operation, uri) from error
+    except NotADirectoryError as error:
+        raise NotFoundError(
+            f"{operation} {uri}: a parent of this path is a file, expected a directory.",
+            uri=uri,
+            operation=operation,
+        ) from error
+    except FileExistsError as error:
+        raise exists(operation, uri) from error
+    except PermissionError as error:
+        raise AccessError(
+            f"{operation} {uri}: the system refused it ({error.strerror}), expected permission. "
+            "Check the owner and mode of the file and its directory.",
+            uri=uri,
+            operation=operation,
+        ) from error
+    except OSError as error:
+        remedy = "Free some space." if error.errno in {errno.ENOSPC, errno.EDQUOT} else "See the system's log."
+        raise StorageError(
+            f"{operation} {uri}: {error.strerror or error}, expected success. {remedy}",
+            uri=uri,
+            operation=operation,
+        ) from error

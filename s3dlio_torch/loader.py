@@ -1,0 +1,64 @@
+"""torch's DataLoader with a position: it counts the batches that the training loop has taken."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch.utils.data
+
+from s3dlio.errors import OptionError, StateError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from s3dlio_torch.dataset import S3IterableDataset
+
+__all__ = ["DataLoader"]
+
+
+class DataLoader(torch.utils.data.DataLoader[dict[str, Any]]):
+    """``torch.utils.data.DataLoader`` over an ``S3IterableDataset``, with ``state_dict`` and ``load_state_dict``.
+
+    With torch's own DataLoader only the worker processes know how far they are, and they run ahead.
+
+    Args:
+        dataset: its batches are passed through as they are.
+        num_workers, pin_memory, persistent_workers, multiprocessing_context, ...: as torch's.
+
+    Raises:
+        OptionError: ``batch_size`` is given; the dataset makes the batches.
+    """
+
+    dataset: S3IterableDataset
+
+    def __init__(self, dataset: S3IterableDataset, **options: Any) -> None:
+        if options.setdefault("batch_size", None) is not None:
+            raise OptionError(
+                f"batch_size: got {options['batch_size']!r}, expected none here. Give it to S3IterableDataset.",
+                field="batch_size",
+            )
+        super().__init__(dataset, **options)
+        self._taken: int | None = None  # batches of the newest iteration; None before the first
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]  # torch names its private class
+        """The batches of the next epoch, or of the rest of a loaded one."""
+        for number, batch in enumerate(super().__iter__(), 1):
+            self._taken = number
+            yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position after the batches taken so far; see ``s3dlio.DataLoader.state_dict``."""
+        if self.num_workers == 0 or self._taken is None:
+            return self.dataset.state_dict()
+        return self.dataset.state_dict(batches=self._taken)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on after the last batch taken when ``state`` was saved, with any number of workers.
+
+        Raises:
+            StateError: the state does not fit, or persistent workers have begun without it.
+        """
+        if self.persistent_workers and self._taken is not None:
+            raise StateError("load state: persistent workers have begun, expected a new DataLoader. Load it first.")
+        self.dataset.load_state_dict(state)
+        self._taken = None

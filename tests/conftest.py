@@ -1,0 +1,183 @@
+"""Servers, options and a clean environment for every test.
+
+Options:
+- ``--servers``: also run the tests marked ``servers`` (real servers). Without it they are deselected, and the
+  header says so; with it a server that is not installed is an error.
+- ``--frameworks=torch,tf,jax``: run the tests of these. One that is not installed stops the run.
+
+Guarantees: no test sees the developer's credentials or s3dlio settings, nor leaves its own to the next test.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .servers.azurite import AzuriteServer
+from .servers.external import ExternalServer
+from .servers.moto import MotoServer
+from .servers.radosgw import RadosGateway
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .servers.server import Server
+
+_SCRUBBED = ("AWS_", "AZURE_", "GOOGLE_", "S3DLIO_")
+_NOBODY = {
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+"""Without these a client that finds no variables would read the home directory and ask the cloud's metadata."""
+
+EXTERNAL = ExternalServer.from_environment(os.environ)
+S3_SERVERS = [
+    "moto_server",
+    pytest.param("radosgw_server", marks=pytest.mark.servers),
+    *([pytest.param("external_server", marks=pytest.mark.servers)] if EXTERNAL else []),
+]
+"""Names of fixtures. The environment is read here because ``pytest_configure`` clears it."""
+
+_MODULES = {"torch": "torch", "tf": "tensorflow", "jax": "jax"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--servers", action="store_true", help="also run the tests that need real servers")
+    parser.addoption("--frameworks", default="torch,tf,jax", help="frameworks whose tests run (default: torch,tf,jax)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "servers: needs a real server; runs with --servers only")
+    config.addinivalue_line("markers", "framework(*names): needs these frameworks; see --frameworks")
+    for name in _frameworks(config):
+        if name not in _MODULES:
+            raise pytest.UsageError(f"--frameworks: unknown name {name!r}, expected some of {', '.join(_MODULES)}.")
+        if importlib.util.find_spec(_MODULES[name]) is None:
+            raise pytest.UsageError(
+                f"--frameworks: {_MODULES[name]} is not installed. Run: pip install -e '.[{name}]', or name fewer."
+            )
+    for name in _foreign_variables():
+        del os.environ[name]  # for the session's fixtures and their processes; clean_environment does it per test
+    os.environ.update(_NOBODY)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    named = f" and {EXTERNAL.endpoint_url}" if EXTERNAL else ""
+    servers = (
+        f"on: radosgw, azurite{named}"
+        if config.getoption("--servers")
+        else "off; tests that need real servers are deselected"
+    )
+    return [f"servers: {servers}", f"frameworks: {', '.join(_frameworks(config)) or 'none'}"]
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    left_out = set(_MODULES) - set(_frameworks(config))
+    if any(collection_path == Path(__file__).parent / f"s3dlio_{name}" for name in left_out):
+        return True
+    return None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    frameworks = set(_frameworks(config))
+
+    def wanted(item: pytest.Item) -> bool:
+        if item.get_closest_marker("servers") and not config.getoption("--servers"):
+            return False
+        needed = {name for marker in item.iter_markers("framework") for name in marker.args}
+        if unknown := needed - set(_MODULES):
+            raise pytest.UsageError(f"{item.nodeid}: unknown framework {unknown}, expected {', '.join(_MODULES)}.")
+        return needed <= frameworks
+
+    left_out = [item for item in items if not wanted(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if wanted(item)]
+
+
+def _frameworks(config: pytest.Config) -> list[str]:
+    return [name.strip() for name in config.getoption("--frameworks").split(",") if name.strip()]
+
+
+def _foreign_variables() -> list[str]:
+    return [name for name in os.environ if name.startswith(_SCRUBBED)]
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No credentials, endpoints or s3dlio settings but those that the test sets."""
+    for name in _foreign_variables():
+        monkeypatch.delenv(name)
+    for name, value in _NOBODY.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[Server]:
+    """An S3 server in memory; always there."""
+    with MotoServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def radosgw_server() -> Iterator[Server]:
+    """A real S3 server. Tests that use it are marked ``servers``."""
+    with RadosGateway() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azurite_server() -> Iterator[Server]:
+    """An Azure Blob Storage server. Tests that use it are marked ``servers``."""
+    with AzuriteServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def external_server() -> Iterator[Server]:
+    """The S3 server that the variables ``S3DLIO_TEST_S3_*`` name."""
+    if EXTERNAL is None:
+        raise pytest.UsageError("external_server: none named, expected S3DLIO_TEST_S3_ENDPOINT and its two keys.")
+    with EXTERNAL as server:
+        yield server
+
+
+@pytest.fixture(params=[*S3_SERVERS, pytest.param("azurite_server", marks=pytest.mark.servers)])
+def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, clean_environment: None) -> Server:
+    """Every server in turn, with the environment pointing at it: moto always, the real ones with ``--servers``."""
+    return _point_at(request.getfixturevalue(request.param), monkeypatch)
+
+
+@pytest.fixture(params=S3_SERVERS)
+def s3_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, clean_environment: None) -> Server:
+    """Every S3 server in turn, as ``server``."""
+    return _point_at(request.getfixturevalue(request.param), monkeypatch)
+
+
+@pytest.fixture
+def moto_environment(moto_server: Server, monkeypatch: pytest.MonkeyPatch, clean_environment: None) -> Server:
+    """The environment points at ``moto_server``, which is returned."""
+    return _point_at(moto_server, monkeypatch)
+
+
+@pytest.fixture
+def radosgw_environment(radosgw_server: Server, monkeypatch: pytest.MonkeyPatch, clean_environment: None) -> Server:
+    """The environment points at ``radosgw_server``, which is returned."""
+    return _point_at(radosgw_server, monkeypatch)
+
+
+@pytest.fixture
+def azurite_environment(azurite_server: Server, monkeypatch: pytest.MonkeyPatch, clean_environment: None) -> Server:
+    """The environment points at ``azurite_server``, which is returned."""
+    return _point_at(azurite_server, monkeypatch)
+
+
+def _point_at(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    return server
