@@ -120,15 +120,18 @@ class S3IterableDataset(IterableDataset[dict[str, Any]]):
             batches.close()
 
     def __len__(self) -> int:
-        """Batches of the next iteration: what is left of its epoch."""
-        plan = self.loader.plan
-        begun = self._tickets.newest is not None  # workers have taken what a loaded state left of its epoch
-        return dataclasses.replace(plan, start=0).steps if begun else plan.steps
+        """Batches of a whole epoch: torch warns of an iterable that gives more than its length."""
+        return dataclasses.replace(self.loader.plan, start=0).steps
 
     def set_epoch(self, epoch: int) -> None:
         """Begin with this epoch at the next iteration. Not needed in plain loops."""
         self.loader.set_epoch(epoch)
         self._tickets = EpochTickets()
+
+    @property
+    def batches_left(self) -> int:
+        """Batches of the next iteration: less than ``len`` after a state from the middle of an epoch was loaded."""
+        return len(self.loader) if self._tickets.newest is None else len(self)
 
     def state_dict(self, *, batches: int | None = None) -> dict[str, Any]:
         """The position as JSON; see ``s3dlio.DataLoader.state_dict``.

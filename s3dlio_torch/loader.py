@@ -46,6 +46,10 @@ class DataLoader(torch.utils.data.DataLoader[dict[str, Any]]):
             self._taken = number
             yield batch
 
+    def __len__(self) -> int:
+        """Batches of the next iteration: what is left of its epoch."""
+        return self.dataset.batches_left
+
     def state_dict(self) -> dict[str, Any]:
         """The position after the batches taken so far; see ``s3dlio.DataLoader.state_dict``."""
         if self.num_workers == 0 or self._taken is None:

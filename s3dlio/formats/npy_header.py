@@ -68,8 +68,8 @@ def header_size(prefix: bytes, remaining: int, offset: int) -> int:
             f"decode npy at byte {offset + 6}: version {found}, expected 1.0, 2.0 or 3.0. {_REWRITE}",
             offset=offset + 6,
         )
-    if size > min(remaining, MAX_HEADER_BYTES) or len(prefix) < 12:
-        limit = min(remaining, MAX_HEADER_BYTES)
+    limit = min(remaining, MAX_HEADER_BYTES)
+    if size > limit:
         raise FormatError(
             f"decode npy at byte {offset + 8}: a header of {size} bytes, expected at most {limit}. {_REWRITE}",
             offset=offset + 8,

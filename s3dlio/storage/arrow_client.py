@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["make_filesystem"]
 
+_ATTEMPTS = 3
+"""The SDK waits up to 1, 2, 4, ... seconds between attempts and knows no deadline: six of them took up to 24 s to
+say that nobody listens on a port, three take 3 s."""
+
 _CHECKSUMS = "AWS_REQUEST_CHECKSUM_CALCULATION"
 
 
@@ -50,7 +54,7 @@ def _s3(_uri: Uri, options: StorageOptions) -> Any:
         "anonymous": options.anonymous,
         "connect_timeout": options.connect_timeout_s,
         "request_timeout": options.read_timeout_s,
-        "retry_strategy": pafs.AwsStandardS3RetryStrategy(max_attempts=options.max_attempts),
+        "retry_strategy": pafs.AwsStandardS3RetryStrategy(max_attempts=min(options.max_attempts, _ATTEMPTS)),
         "force_virtual_addressing": options.addressing == "virtual",
         "allow_delayed_open": True,  # a small object is one PUT and not a multipart upload of three requests
     }

@@ -20,6 +20,7 @@ __all__ = ["Failure", "storage_error"]
 Network = Literal["", "refused", "dns", "tls", "timeout", "broken"]
 
 _NO_CONTAINER = {"nosuchbucket", "containernotfound", "containerbeingdeleted", "filesystemnotfound"}
+_NO_OBJECT = {"nosuchkey", "blobnotfound", "resourcenotfound", "pathnotfound"}
 _ACCESS = {
     "accessdenied", "invalidaccesskeyid", "signaturedoesnotmatch", "expiredtoken", "invalidtoken",
     "requesttimetooskewed", "tokenrefreshrequired", "allaccessdisabled", "unrecognizedclient",
@@ -108,7 +109,7 @@ def _classify(
         return exists(operation, uri) if create else changed(operation, uri, etag)
     if failure.status == 416:
         return unsatisfied(operation, uri)
-    if failure.status == 404:
+    if failure.status == 404 or code in _NO_OBJECT:
         # A HEAD has no body, so its 404 cannot tell a missing key from a missing container.
         return no_object(operation, uri, container=f"{container.kind} {container.name!r}" if not code else "")
     found = failure.code or failure.text or "an unknown error"

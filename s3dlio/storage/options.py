@@ -83,9 +83,10 @@ class StorageOptions:
     read_timeout_s: float = 30.0
     """Seconds without a single byte after which a request is given up. No limit for a request that moves."""
     max_attempts: int = 6
-    """Requests made for one verb, the first included. More ride out longer disturbances and delay errors."""
+    """Requests made for one verb, the first included; the arrow engine makes 3 at most. More ride out longer
+    disturbances and delay errors."""
     retry_deadline_s: float = 12.0
-    """Seconds after which no further attempt is started."""
+    """Seconds after which no further attempt is started. The arrow engine has no such limit."""
 
     def __post_init__(self) -> None:
         if self.backend not in {None, "native", "arrow"}:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from s3dlio.errors import FormatError
 from s3dlio.formats.zip_members import member_bytes, read_members
 
+ENTRY, LOCAL, END = b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06"
 NOISE = random.Random(3).randbytes(500)
 
 
@@ -92,6 +93,61 @@ def test_reads_64_bit_end_records(monkeypatch):
             pytest.fail(field)
 
 
+def test_refuses_broken_64_bit_end_records(monkeypatch):
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 100)
+    data = archive({"a": NOISE})
+    assert contents(data) == {"a": NOISE}
+    locator = b"PK\x06\x07"
+    for offset, layout, value, reason in (
+        (4, "<L", 1, "parts, expected an archive in one part"),
+        (16, "<L", 2, "2 parts, expected an archive in one part"),
+        (8, "<Q", 1 << 40, "no 64-bit end record at"),
+        (8, "<Q", data.index(locator) - 4, "no 64-bit end record at"),
+        (0, "<B", 0, "a directory at"),
+    ):
+        with pytest.raises(FormatError, match=reason):
+            read_members(memoryview(patched(data, locator, offset, layout, value)))
+    with pytest.raises(FormatError, match="a 64-bit end record of 45 bytes, expected 44"):
+        read_members(memoryview(patched(data, b"PK\x06\x06", 4, "<Q", 45)))
+    # The signature alone, where the record would reach past the archive's end.
+    tail = struct.pack("<4sLQL", locator, 0, 0, 1) + END + b"\xff" * 16 + b"\0\0"
+    with pytest.raises(FormatError, match="no 64-bit end record at 0"):
+        read_members(memoryview(b"PK\x06\x06" + tail))
+
+
+@pytest.mark.parametrize(
+    ("extra", "reason"),
+    [
+        (b"", "no 64-bit field"),
+        (b"\1", "no 64-bit field"),
+        (struct.pack("<2HQ", 9, 8, 500), "no 64-bit field"),
+        (struct.pack("<2HL", 1, 4, 500), "a short 64-bit field"),
+        (struct.pack("<2H", 1, 8), "a short 64-bit field"),
+        (struct.pack("<2HQ", 1, 8, 499), "stored in 500 bytes, expected 499"),
+        (struct.pack("<2HQ", 1, 8, 500), None),
+        (struct.pack("<2HL2HQ", 9, 4, 0, 1, 8, 500), None),
+    ],
+)
+def test_64_bit_fields_of_members(extra, reason):
+    data = patched(archive({"a": NOISE}), ENTRY, 24, "<L", 0xFFFFFFFF)
+    data = patched(data, ENTRY, 30, "<H", len(extra))
+    data = patched(data, END, 12, "<L", 47 + len(extra))
+    data = data.replace(END, extra + END)
+    if reason is None:
+        assert contents(data) == {"a": NOISE}
+        return
+    with pytest.raises(FormatError, match=reason):
+        read_members(memoryview(data))
+
+
+def test_data_may_not_reach_into_the_directory():
+    data = archive({"a": NOISE})
+    for more in (1, 1 << 30):
+        longer = patched(patched(data, ENTRY, 20, "<L", 500 + more), ENTRY, 24, "<L", 500 + more)
+        with pytest.raises(FormatError, match="reaching into the directory"):
+            read_members(memoryview(longer))
+
+
 def test_reads_an_archive_of_nothing():
     assert contents(archive({})) == {}
     assert contents(archive({}, comment=b"c")) == {}
@@ -140,9 +196,6 @@ def test_damage_is_an_error_or_harmless(data):
     assert found == FILES
 
 
-ENTRY, LOCAL, END = b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06"
-
-
 @pytest.mark.parametrize(
     ("signature", "offset", "layout", "value", "reason"),
     [
@@ -164,7 +217,7 @@ ENTRY, LOCAL, END = b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06"
         (LOCAL, 0, "<B", 0, "the local header of member"),
         (LOCAL, 8, "<H", 8, "local header that differs"),
         (LOCAL, 26, "<H", 2, "local header that differs"),
-        (LOCAL, 28, "<H", 1, "CRC-32|up to byte|overlap|reaching"),
+        (LOCAL, 28, "<H", 1, "reaching into the directory"),
         (END, 4, "<H", 1, "one part of several"),
         (END, 8, "<H", 2, "one part of several"),
         (END, 12, "<L", 46, "expected one that ends at"),
