@@ -1,4 +1,4 @@
-"""torch datasets over object storage: batches as an IterableDataset, samples as a map-style Dataset.
+"""The torch IterableDataset over object storage: batches, in order, with resume.
 
 Translates what the core loader gives; order, sharding, resume and reading are the core's.
 """
@@ -8,23 +8,21 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from torch.utils.data import Dataset, IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset, get_worker_info
 
 import s3dlio
-from s3dlio.concurrency import EpochTickets
-from s3dlio.dataset import list_for_workers
 from s3dlio.errors import StateError
+from s3dlio_torch.map_dataset import open_for_workers
 from s3dlio_torch.ranks import current_rank
 from s3dlio_torch.tensors import to_tensors
+from s3dlio_torch.workers import WorkerShare
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from s3dlio.storage import StorageOptions
 
-__all__ = ["S3IterableDataset", "S3MapDataset"]
-
-_PASS = 0x5DEECE66D  # odd and large: tells the passes of one worker process apart in its tokens
+__all__ = ["S3IterableDataset"]
 
 
 class S3IterableDataset(IterableDataset[dict[str, Any]]):
@@ -63,7 +61,9 @@ class S3IterableDataset(IterableDataset[dict[str, Any]]):
         pattern: str | None = None,
         storage_options: StorageOptions | Mapping[str, Any] | None = None,
     ) -> None:
-        self.data = _open(uri, format=format, fields=fields, pattern=pattern, storage_options=storage_options)
+        self.data = open_for_workers(
+            uri, format=format, fields=fields, pattern=pattern, storage_options=storage_options
+        )
         self._options: dict[str, Any] = {
             "batch_size": batch_size,
             "shuffle": shuffle,
@@ -75,10 +75,7 @@ class S3IterableDataset(IterableDataset[dict[str, Any]]):
         }
         self._shard = (rank, world_size)
         self._loader: s3dlio.DataLoader | None = None
-        self._tickets = EpochTickets()
-        self._passes = 0  # iterations that this worker process has begun
-        self._given = 0  # batches of its share that this worker has given in the pass under way
-        self._resume: dict[str, int] | None = None  # a worker's entry of a loaded state
+        self._share = WorkerShare()
         s3dlio.DataLoader(self.data, **self._options)  # a wrong option is an error here, not in a worker
 
     @property
@@ -94,30 +91,7 @@ class S3IterableDataset(IterableDataset[dict[str, Any]]):
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """The batches of the next epoch, or of the rest of a loaded one; in a worker, its share of them."""
         worker = get_worker_info()
-        if worker is None:
-            return map(to_tensors, self.loader)
-        return self._share(worker.id, worker.num_workers, token=worker.seed - worker.id)
-
-    def _share(self, worker: int, workers: int, *, token: int) -> Iterator[dict[str, Any]]:
-        loader, resume = self.loader, self._resume
-        token = (token + self._passes * _PASS) % 2**62
-        self._passes, self._resume = self._passes + 1, None
-        if resume is not None and (resume["id"], resume["workers"]) != (worker, workers):
-            raise StateError(
-                f"load state: saved by worker {resume['id']} of {resume['workers']}, this is worker {worker} of "
-                f"{workers}. Use the state of s3dlio_torch.DataLoader, which fits any number."
-            )
-        epoch = self._tickets.claim(token, first=loader.epoch, resumed=resume is not None)
-        if epoch != loader.epoch:
-            loader.set_epoch(epoch)
-        self._given = resume["batches"] if resume else 0
-        batches = loader.worker_batches(worker, workers, skip=self._given)
-        try:
-            for batch in batches:
-                self._given += 1
-                yield to_tensors(batch)
-        finally:
-            batches.close()
+        return map(to_tensors, self.loader if worker is None else self._share.batches(self.loader, worker))
 
     def __len__(self) -> int:
         """Batches of a whole epoch: torch warns of an iterable that gives more than its length."""
@@ -126,12 +100,12 @@ class S3IterableDataset(IterableDataset[dict[str, Any]]):
     def set_epoch(self, epoch: int) -> None:
         """Begin with this epoch at the next iteration. Not needed in plain loops."""
         self.loader.set_epoch(epoch)
-        self._tickets = EpochTickets()
+        self._share.forget()
 
     @property
     def batches_left(self) -> int:
         """Batches of the next iteration: less than ``len`` after a state from the middle of an epoch was loaded."""
-        return len(self.loader) if self._tickets.newest is None else len(self)
+        return len(self.loader) if self._share.newest_epoch is None else len(self)
 
     def state_dict(self, *, batches: int | None = None) -> dict[str, Any]:
         """The position as JSON; see ``s3dlio.DataLoader.state_dict``.
@@ -147,9 +121,8 @@ class S3IterableDataset(IterableDataset[dict[str, Any]]):
         """
         worker = get_worker_info()
         if worker is not None:
-            mine = {"id": worker.id, "workers": worker.num_workers, "batches": self._given}
-            return {**self.loader.state_dict(batches=0), "worker": mine}
-        newest = self._tickets.newest
+            return self._share.state(self.loader, worker)
+        newest = self._share.newest_epoch
         if newest is not None and batches is None:
             raise StateError(
                 "state of S3IterableDataset: its worker processes run ahead of the training loop, expected the number "
@@ -165,56 +138,8 @@ class S3IterableDataset(IterableDataset[dict[str, Any]]):
         Raises:
             StateError: as ``s3dlio.DataLoader.load_state_dict``.
         """
-        rest = dict(state)
-        resume = rest.pop("worker", None)
-        self.loader.load_state_dict(rest)
-        self._resume = resume
-        if get_worker_info() is None:
-            self._tickets = EpochTickets()
+        self._share.load(self.loader, state, get_worker_info())
 
     def __getstate__(self) -> dict[str, Any]:
         # a spawned worker has no process group to ask: the rank is settled here
         return {**self.__dict__, "_loader": self.loader}
-
-
-class S3MapDataset(Dataset[dict[str, Any]]):
-    """The samples below a URI by number, for a DataLoader that batches, with samplers of torch's own.
-
-    A batch of indices is read concurrently. For training in order of its own, with resume,
-    ``S3IterableDataset`` is faster.
-
-    Args:
-        uri: a directory such as ``"s3://bucket/train/"``.
-        format, fields, pattern, storage_options: see ``s3dlio.dataset``.
-
-    Raises:
-        NotFoundError, AccessError, OptionError: as ``s3dlio.dataset``.
-    """
-
-    def __init__(
-        self,
-        uri: str,
-        *,
-        format: str | None = None,
-        fields: Iterable[str] | None = None,
-        pattern: str | None = None,
-        storage_options: StorageOptions | Mapping[str, Any] | None = None,
-    ) -> None:
-        self.data = _open(uri, format=format, fields=fields, pattern=pattern, storage_options=storage_options)
-
-    def __len__(self) -> int:
-        """Number of samples."""
-        return len(self.data)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """Sample ``index`` as field -> tensor. One request."""
-        return to_tensors(self.data[index])
-
-    def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
-        """The samples of ``indices``, read concurrently; torch's DataLoader asks a batch at a time."""
-        return [to_tensors(sample) for sample in self.data.read_many(indices)]
-
-
-def _open(uri: str, *, pattern: str | None, storage_options: Any, **rest: Any) -> s3dlio.Dataset:
-    manifest = list_for_workers(uri, pattern=pattern, storage_options=storage_options)
-    return s3dlio.dataset(uri, manifest=manifest, storage_options=storage_options, **rest)

@@ -69,9 +69,9 @@ def read_members(view: memoryview) -> list[Member]:
         members.append(member)
     if len(members) != count:
         raise _failure(directory_start, f"{len(members)} members", f"{count} by the end record")
+    # Overlapping members are how a small archive inflates to terabytes; no writer makes them. With them out of
+    # the way the last end is the largest, and bounds every range.
     end = 0
-    # No data may lie outside, too: the last check below is what bounds every member's range.
-    # Overlapping members are how a small archive inflates to terabytes; no writer makes them.
     for member in sorted(members, key=_by_header):
         if member.header < end:
             raise _failure(member.header, f"member {member.name!r} overlaps another", "members apart")

@@ -27,6 +27,7 @@ from s3dlio.storage.arrow_client import make_filesystem
 from s3dlio.storage.arrow_errors import translating_arrow
 from s3dlio.storage.container import Container
 from s3dlio.storage.failure import Failure, storage_error
+from s3dlio.storage.fork_gate import passing
 from s3dlio.storage.listing import batches, from_nanoseconds
 from s3dlio.storage.protocol import ObjectMeta
 from s3dlio.storage.spool import Spool
@@ -71,7 +72,8 @@ class ArrowStore:
         Raises:
             OptionError: pyarrow refuses the options.
         """
-        store = cls(make_filesystem(uri, options), uri.container)
+        with passing():
+            store = cls(make_filesystem(uri, options), uri.container)
         store._container = Container.of(uri, options)
         store._origin = uri.with_key(""), options
         return store
@@ -79,7 +81,8 @@ class ArrowStore:
     @property
     def filesystem(self) -> Any:
         """The pyarrow filesystem itself."""
-        return self._usable("open", self.uri(""))
+        with passing():
+            return self._usable("open", self.uri(""))
 
     def path(self, key: str) -> str:
         """``container/key``."""
@@ -139,7 +142,7 @@ class ArrowStore:
     def list(self, prefix: str = "") -> Iterator[pa.RecordBatch]:
         """As ``Store.list``. pyarrow gathers the whole listing before the first batch."""
         uri = self.uri(prefix)
-        self._usable("list", uri)
+        self._check_open("list", uri)
         return self._list(directory(prefix, uri))
 
     def delete(self, key: str) -> None:
@@ -185,7 +188,7 @@ class ArrowStore:
     def _list(self, below: str) -> Iterator[pa.RecordBatch]:
         uri = self.uri(below)
         base = self.path(below).rstrip("/")
-        with translating_arrow("list", uri, self._container):
+        with passing(), translating_arrow("list", uri, self._container):
             filesystem = self._usable("list", uri)
             found = filesystem.get_file_info(pafs.FileSelector(base, recursive=True, allow_not_found=True))
             if not found and self._container.name:
@@ -226,14 +229,18 @@ class ArrowStore:
     def _verb(self, operation: str, key: str, *, reading: bool = True) -> Iterator[Any]:
         """The filesystem, with the arguments checked and errors translated."""
         uri = self.uri(key)
-        filesystem = self._usable(operation, uri)
+        self._check_open(operation, uri)
         self._container.check(key, operation, reading=reading)
-        with translating_arrow(operation, uri, self._container):
-            yield filesystem
+        with passing(), translating_arrow(operation, uri, self._container):
+            yield self._usable(operation, uri)
 
-    def _usable(self, operation: str, uri: str) -> Any:
+    def _check_open(self, operation: str, uri: str) -> None:
         if self._filesystem is None:
             raise ClosedError(f"{operation} {uri}: the store is closed, expected an open one. Open it again.")
+
+    def _usable(self, operation: str, uri: str) -> Any:
+        """The filesystem, made anew in a forked child. Only called inside ``passing``."""
+        self._check_open(operation, uri)
         if self._pid != os.getpid():
             self._filesystem = make_filesystem(*self._origin) if self._origin else copy.copy(self._filesystem)
             self._pid = os.getpid()

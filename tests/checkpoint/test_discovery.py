@@ -94,3 +94,12 @@ def test_the_container_itself_can_be_the_root(memory_place):
     assert steps(root) == [3]
     with create_checkpoint_reader(root) as reader:
         assert reader.load_array("w")[0] == 3
+
+
+def test_a_step_directory_is_no_root_of_other_steps(place):
+    uri = place.uri + "/step_0000000004"
+    _save(place, None, uri + "/nested/step_0000000005")
+    for path, data in place.files().items():
+        place.put(path.replace("nested/", ""), data)
+    with pytest.raises(CheckpointError, match=r"load .*step_0000000004"):
+        create_checkpoint_reader(uri)

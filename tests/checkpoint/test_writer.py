@@ -12,6 +12,7 @@ from s3dlio.checkpoint import (
     create_checkpoint_writer,
     steps,
 )
+from s3dlio.checkpoint.manifest import sealed, unsealed
 from s3dlio.errors import CheckpointError, ClosedError, OptionError
 
 
@@ -175,6 +176,17 @@ def test_saving_a_step_again_replaces_it_and_removes_only_its_files(place):
     assert second.finalize().attempt in files
     assert "notes.txt" in files
     assert "data/other/" in files
+
+
+def test_files_outside_its_own_attempt_outlive_the_manifest_that_names_them(place):
+    _save(place, 1)
+    path = "step_0000000001/manifest.json"
+    document = unsealed(place.files()[path], path)
+    document["files"]["data/shared/r00000-000.safetensors"] = {"size": 0, "ends": [], "crc32c": []}
+    place.put(path, sealed(document))
+    place.put("step_0000000001/data/shared/r00000-000.safetensors", b"used by others")
+    _save(place, 2)
+    assert "step_0000000001/data/shared/r00000-000.safetensors" in place.files()
 
 
 def test_a_damaged_manifest_is_replaced_and_its_files_are_left(place):
