@@ -7,9 +7,11 @@ from s3dlio.checkpoint import (
     create_checkpoint_reader,
     create_checkpoint_writer,
 )
+from s3dlio.compat import create_async_loader, create_async_loader_from_dataset, create_dataset
 from s3dlio.dataset import Dataset, Last, Manifest, dataset
 from s3dlio.loader import DataLoader
-from s3dlio.storage import StorageOptions, open_store
+from s3dlio.storage import ForkWarning, StorageOptions, Store, open_store
+from s3dlio.storage.objects import delete, exists, get, get_buffer, list, put_bytes, stat  # noqa: A004  # contract
 
 __all__ = [
     "CheckpointInfo",
@@ -17,11 +19,23 @@ __all__ = [
     "CheckpointWriter",
     "DataLoader",
     "Dataset",
+    "ForkWarning",
     "Last",
     "Manifest",
     "StorageOptions",
+    "Store",
+    "create_async_loader",
+    "create_async_loader_from_dataset",
     "create_checkpoint_reader",
     "create_checkpoint_writer",
+    "create_dataset",
     "dataset",
+    "delete",
+    "exists",
+    "get",
+    "get_buffer",
+    "list",
     "open_store",
+    "put_bytes",
+    "stat",
 ]

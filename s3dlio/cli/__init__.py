@@ -1,1 +1,5 @@
-"""cli."""
+"""The command line: the only floor that prints or exits."""
+
+from s3dlio.cli.main import main
+
+__all__ = ["main"]

@@ -132,6 +132,10 @@ class Manifest:
         """Bytes of object ``index`` when it was listed."""
         return self.table["size"][index].as_py()
 
+    def sizes(self) -> list[int]:
+        """Bytes of every object, in order."""
+        return self.table["size"].to_pylist()
+
     @property
     def fingerprint(self) -> str:
         """32 hex digits over keys below the root and sizes: the same data, in the same order.

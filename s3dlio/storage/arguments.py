@@ -3,12 +3,13 @@
 Owns: the rules for keys, prefixes, ranges and buffers, the same for every store.
 Must not know: engines and what they do with the arguments.
 
-A key is a relative path: segments joined by "/", none of them empty, "." or "..", because the engines
-below disagree about such keys (one drops the segments, one refuses them, one writes elsewhere).
+A key is a relative path: segments joined by "/", none of them empty, "." or "..", without control characters,
+because the engines below disagree about such keys (one drops segments, one refuses them, one writes elsewhere).
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_key", "check_range", "directory", "payload", "target"]
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _REFUSED = frozenset({"", ".", ".."})
 
 
@@ -37,10 +39,10 @@ def check_key(key: str, operation: str, uri: str, *, reading: bool = True) -> st
             operation=operation,
             attempts=0,
         )
-    if _REFUSED.intersection(key.split("/")) or "\0" in key:
+    if _REFUSED.intersection(key.split("/")) or _CONTROL.search(key):
         raise OptionError(
-            f"{operation} {uri}: got the key {key!r}, expected path segments that are not empty, '.' or '..', "
-            "without NUL. Rename the object.",
+            f"{operation} {uri!r}: got the key {key!r}, expected path segments that are not empty, '.' or '..', "
+            "without control characters. Rename the object.",
             field="key",
         )
     return key

@@ -124,7 +124,7 @@ class MemoryStore:
         """As ``Store.list``, sorted by key: the objects at the time of the call."""
         self._check_open("list")
         below = directory(prefix, self.uri(prefix))
-        found = sorted((key, entry) for key, entry in self._objects.copy().items() if key.startswith(below))
+        found = sorted(item for item in self._objects.copy().items() if _is_below(item[0], below))
         return batches(entry.meta(key) for key, entry in found)
 
     def delete(self, key: str) -> None:
@@ -168,6 +168,10 @@ class MemoryStore:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _is_below(key: str, directory: str) -> bool:
+    return key.startswith(directory) and not key.endswith("/")
 
 
 class _Sink:

@@ -1,0 +1,242 @@
+"""The part of the conformance suite that writes, lists, copies and deletes."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from s3dlio.errors import ClosedError, ExistsError, NotFoundError, OptionError
+from s3dlio.storage import LIST_SCHEMA
+
+if TYPE_CHECKING:
+    from s3dlio.storage import Store
+    from s3dlio.testing.stores import RawObjects
+
+__all__ = ["ChangesSuite"]
+
+LARGE = 40 << 20
+"""More than two parts of every engine's multipart upload."""
+
+
+class ChangesSuite:
+    """Tests of put, open_writer, list, delete and copy; a part of ``StoreSuite``, which has the fixtures."""
+
+    lists_etags = True
+    """Whether listings have ETags; if not, they must be null."""
+
+    paging_keys = 1005
+    """Keys for the test of long listings: more than one answer of the server."""
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"bytes",
+            bytearray(b"bytearray"),
+            memoryview(b"memoryview")[3:],
+            memoryview(np.arange(6, dtype="<i4").reshape(2, 3)),
+            np.arange(7, dtype=np.float32),
+            np.zeros((0, 3)),
+            pa.py_buffer(b"arrow"),
+            b"",
+        ],
+        ids=lambda data: type(data).__name__,
+    )
+    def test_put(self, store: Store, raw: RawObjects, key: str, data: Any) -> None:
+        expected = pa.py_buffer(data).to_pybytes()
+        meta = store.put(key, data)
+        assert (meta.key, meta.size) == (key, len(expected))
+        assert raw.read(key) == expected
+        found = store.head(key)
+        assert found.size == len(expected)
+        assert meta.etag in {found.etag, None}
+
+    def test_put_what_is_not_contiguous(self, store: Store, raw: RawObjects, key: str) -> None:
+        for data in (np.arange(10)[::2], np.zeros((4, 4))[:, 1], "text", 7, None):
+            with pytest.raises(OptionError):
+                store.put(key, data)  # type: ignore[arg-type] # that is the test
+        assert raw.read(key) is None
+
+    def test_put_overwrites(self, store: Store, raw: RawObjects, key: str) -> None:
+        store.put(key, b"a long first version")
+        first = store.head(key).etag
+        store.put(key, b"second")
+        assert raw.read(key) == b"second"
+        assert store.get(key).to_pybytes() == b"second"
+        assert first is None or store.head(key).etag != first
+
+    def test_put_large(self, store: Store, raw: RawObjects, key: str) -> None:
+        content = np.random.default_rng(2).integers(0, 256, LARGE, np.uint8)
+        store.put(key, content)
+        assert raw.read(key) == content.tobytes()
+        store.delete(key)
+        store.put(key, content, mode="create")
+        assert raw.read(key) == content.tobytes()
+
+    def test_create(self, store: Store, raw: RawObjects, key: str) -> None:
+        assert store.put(key, b"first", mode="create").size == 5
+        with pytest.raises(ExistsError) as caught:
+            store.put(key, b"second", mode="create")
+        assert caught.value.uri == store.uri(key)
+        assert raw.read(key) == b"first"
+
+    def test_create_fails_on_an_empty_object(self, store: Store, raw: RawObjects, key: str) -> None:
+        raw.write(key, b"")
+        with pytest.raises(ExistsError):
+            store.put(key, b"second", mode="create")
+        assert raw.read(key) == b""
+
+    def test_writer(self, store: Store, raw: RawObjects, key: str) -> None:
+        with store.open_writer(key) as writer:
+            assert writer.write(b"one ") == 4
+            assert writer.write(np.frombuffer(b"two ", np.uint8)) == 4
+            assert writer.write(b"") == 0
+            assert writer.write(memoryview(b"three")) == 5
+            assert raw.read(key) is None, "visible before close"
+            assert key not in keys(store, key.rpartition("/")[0]), "listed before close"
+        assert raw.read(key) == b"one two three"
+        meta = writer.close()
+        assert (meta.key, meta.size) == (key, 13)
+        assert meta.etag in {store.head(key).etag, None}
+
+    def test_writer_of_nothing(self, store: Store, raw: RawObjects, key: str) -> None:
+        with store.open_writer(key):
+            pass
+        assert raw.read(key) == b""
+
+    def test_writer_copies_what_may_change(self, store: Store, raw: RawObjects, key: str) -> None:
+        """The caller may reuse its memory at once, also where parts are sent later."""
+        piece = bytearray(3 << 20)
+        with store.open_writer(key) as writer:
+            for number in range(LARGE // len(piece)):
+                piece[:] = bytes([number]) * len(piece)
+                writer.write(memoryview(piece).toreadonly() if number % 2 else piece)
+            piece[:] = b"?" * len(piece)
+        found = np.frombuffer(raw.read(key) or b"", np.uint8).reshape(-1, len(piece))
+        np.testing.assert_array_equal(found.min(axis=1), range(LARGE // len(piece)))
+        np.testing.assert_array_equal(found.max(axis=1), range(LARGE // len(piece)))
+        assert writer.close().size == found.size
+
+    @pytest.mark.parametrize("size", [0, 10, LARGE])
+    @pytest.mark.parametrize("existing", [None, b"what was there"])
+    @pytest.mark.parametrize("how", ["abort", "exception"])
+    def test_writer_that_gives_up(
+        self, store: Store, raw: RawObjects, key: str, size: int, existing: bytes | None, how: str
+    ) -> None:
+        if existing is not None:
+            raw.write(key, existing)
+        writer = store.open_writer(key)
+        writer.write(bytes(size))
+        if how == "abort":
+            writer.abort()
+            writer.abort()
+        else:
+            with pytest.raises(KeyError), writer:
+                raise KeyError
+        assert raw.read(key) == existing
+        assert keys(store, key.rpartition("/")[0]) == ([] if existing is None else [key])
+        assert raw.unfinished(key.rpartition("/")[0]) == []
+        with pytest.raises(ClosedError):
+            writer.close()
+        with pytest.raises(ClosedError):
+            writer.write(b"1")
+
+    def test_writer_after_close(self, store: Store, raw: RawObjects, key: str) -> None:
+        writer = store.open_writer(key)
+        writer.write(b"1")
+        first = writer.close()
+        assert writer.close() == first
+        writer.abort()
+        with pytest.raises(ClosedError):
+            writer.write(b"2")
+        assert raw.read(key) == b"1"
+        assert raw.unfinished(key.rpartition("/")[0]) == []
+
+    def test_writer_refuses_what_is_no_buffer(self, store: Store, raw: RawObjects, key: str) -> None:
+        with store.open_writer(key) as writer:
+            writer.write(b"1")
+            with pytest.raises(OptionError):
+                writer.write("text")  # type: ignore[arg-type] # that is the test
+            writer.write(b"2")
+        assert raw.read(key) == b"12"
+
+    def test_list(self, store: Store, raw: RawObjects, prefix: str) -> None:
+        names = ["a", "b/c", "b/d/e", "b/d/f", "b.x", "bc/g", "z"]
+        for name in names:
+            raw.write(f"{prefix}/{name}", name.encode())
+        assert keys(store, prefix) == sorted(f"{prefix}/{name}" for name in names)
+        assert keys(store, f"{prefix}/") == keys(store, prefix)
+        assert keys(store, f"{prefix}/b") == sorted(f"{prefix}/{name}" for name in ("b/c", "b/d/e", "b/d/f"))
+        assert keys(store, f"{prefix}/b/") == keys(store, f"{prefix}/b")
+        assert keys(store, f"{prefix}/b/d") == [f"{prefix}/b/d/e", f"{prefix}/b/d/f"]
+        assert keys(store, f"{prefix}/a") == [], "an object is not below itself"
+        assert keys(store, f"{prefix}/none") == []
+        assert keys(store, f"{prefix}/b/n/o/n/e") == []
+
+    def test_list_columns(self, store: Store, raw: RawObjects, prefix: str) -> None:
+        raw.write(f"{prefix}/one", b"1")
+        raw.write(f"{prefix}/empty", b"")
+        batches = [*store.list(prefix)]
+        assert all(isinstance(batch, pa.RecordBatch) and batch.schema == LIST_SCHEMA for batch in batches)
+        rows = {row["key"]: row for row in pa.Table.from_batches(batches).to_pylist()}
+        assert {key: row["size"] for key, row in rows.items()} == {f"{prefix}/one": 1, f"{prefix}/empty": 0}
+        for key, row in rows.items():
+            assert row["etag"] == (store.head(key).etag if self.lists_etags else None)
+            assert row["mtime"] is None or abs(row["mtime"] - dt.datetime.now(dt.UTC)) < dt.timedelta(hours=1)
+
+    def test_list_leaves_out_directory_markers(self, store: Store, raw: RawObjects, prefix: str) -> None:
+        raw.write(f"{prefix}/lone/", b"")
+        raw.write(f"{prefix}/full/", b"")
+        raw.write(f"{prefix}/full/x", b"1")
+        assert keys(store, prefix) == [f"{prefix}/full/x"]
+        assert keys(store, f"{prefix}/full") == [f"{prefix}/full/x"]
+        assert keys(store, f"{prefix}/lone") == []
+
+    def test_list_can_be_left(self, store: Store, raw: RawObjects, prefix: str) -> None:
+        raw.write(f"{prefix}/a", b"1")
+        next(iter(store.list(prefix)))
+        assert keys(store, prefix) == [f"{prefix}/a"]
+
+    def test_list_many(self, store: Store, raw: RawObjects, prefix: str) -> None:
+        expected = [f"{prefix}/{number:05d}" for number in range(self.paging_keys)]
+        for key in expected:
+            raw.write(key, b"1")
+        assert keys(store, prefix) == expected
+
+    def test_delete(self, store: Store, raw: RawObjects, prefix: str) -> None:
+        for name in ("a", "a.b", "dir/x"):
+            raw.write(f"{prefix}/{name}", b"1")
+        store.delete(f"{prefix}/a")
+        store.delete(f"{prefix}/a")
+        store.delete(f"{prefix}/dir")
+        store.delete(f"{prefix}/dir/x/none")
+        assert keys(store, prefix) == [f"{prefix}/a.b", f"{prefix}/dir/x"]
+        store.delete(f"{prefix}/dir/x")
+        store.delete(f"{prefix}/a.b")
+        assert keys(store, prefix) == []
+        with pytest.raises(NotFoundError):
+            store.get(f"{prefix}/a")
+
+    def test_copy(self, store: Store, raw: RawObjects, prefix: str) -> None:
+        raw.write(f"{prefix}/from", b"content")
+        raw.write(f"{prefix}/to", b"what was there")
+        store.copy(f"{prefix}/from", f"{prefix}/to")
+        store.copy(f"{prefix}/from", f"{prefix}/new/dir/to")
+        for name in ("from", "to", "new/dir/to"):
+            assert raw.read(f"{prefix}/{name}") == b"content"
+        with pytest.raises(NotFoundError):
+            store.copy(f"{prefix}/none", f"{prefix}/to")
+        assert raw.read(f"{prefix}/to") == b"content"
+
+
+def keys(store: Store, prefix: str) -> list[str]:
+    """The keys of a listing, sorted; each batch has the schema."""
+    found: list[str] = []
+    for batch in store.list(prefix):
+        assert batch.num_rows > 0, "an empty batch"
+        found += batch.column("key").to_pylist()
+    assert len(found) == len(set(found)), "a key twice"
+    return sorted(found)
