@@ -53,10 +53,11 @@ def to_tensor_array(array: Array) -> pa.FixedShapeTensorArray:
     """The array (rows, *shape) as an Arrow fixed-shape tensor column of ``rows`` values, sharing memory.
 
     Args:
-        array: C-contiguous, of a dtype that Arrow has (integers and floats).
+        array: (rows, *shape) of integers or floats in native byte order, C-contiguous, no axis but rows empty.
 
     Raises:
-        OptionError: the array has no rows axis, is not C-contiguous, or has a dtype without an Arrow type.
+        OptionError: the array has no rows axis, an empty other axis, is not C-contiguous, or has a dtype that
+            Arrow does not lay out as NumPy does: text, booleans (bits there), dates, the other byte order.
     """
     if array.ndim == 0 or not array.flags.c_contiguous:
         raise OptionError(
@@ -64,14 +65,20 @@ def to_tensor_array(array: Array) -> pa.FixedShapeTensorArray:
             "with a rows axis. Pass np.ascontiguousarray(array).",
             field="array",
         )
-    try:
-        value_type = pa.from_numpy_dtype(array.dtype)
-    except pa.ArrowNotImplementedError as error:
+    if array.dtype.kind not in "iuf" or not array.dtype.isnative or array.dtype.itemsize > 8:
         raise OptionError(
-            f"tensor column: dtype {array.dtype}, expected one that Arrow has. Convert it first.", field="array"
-        ) from error
+            f"tensor column: dtype {array.dtype.str}, expected integers or floats of up to 64 bits in native byte "
+            "order. Convert it first.",
+            field="array",
+        )
     shape = array.shape[1:]
     width = math.prod(shape)
+    if width == 0:
+        raise OptionError(
+            f"tensor column: shape {array.shape}, expected values in each row. Arrow has no empty tensors.",
+            field="array",
+        )
+    value_type = pa.from_numpy_dtype(array.dtype)
     values = pa.Array.from_buffers(value_type, array.size, [None, pa.py_buffer(array)])
     storage = pa.FixedSizeListArray.from_arrays(values, width)
     return pa.ExtensionArray.from_storage(pa.fixed_shape_tensor(value_type, shape), storage)

@@ -100,14 +100,21 @@ class ReadAhead(Generic[G]):
         self._pid = os.getpid()
         self._wait_s = 0.0
         self._pending: G | None = None  # taken from the source, waiting for room in the budget
-        lock = threading.Lock()
+        # Reentrant: a signal handler, or a garbage collection that drops the consumer's iterator, may call
+        # close() in a thread that holds the lock.
+        lock = threading.RLock()
         self._work = threading.Condition(lock)  # there may be a task to start
         self._ready = threading.Condition(lock)  # the head group may have ended
         self._threads = [
             threading.Thread(target=self._serve, name=f"s3dlio-{name}-{n}", daemon=True) for n in range(threads)
         ]
-        for thread in self._threads:
-            thread.start()
+        try:
+            for thread in self._threads:
+                thread.start()
+        except RuntimeError:  # the machine has no more threads to give
+            self._threads = [thread for thread in self._threads if thread.ident is not None]
+            self.close()
+            raise
         # Not for correctness: a daemon thread that comes back from a request while the interpreter is being
         # torn down can abort the process.
         atexit.register(self.close)

@@ -140,14 +140,14 @@ def dataset(
     """The objects below ``uri`` as a dataset of one sample each.
 
     Lists the prefix once, here, so that a wrong bucket or key is an error at this line. Objects whose
-    name starts with "." or "_" are left out.
+    name, or whose directory below ``uri``, starts with "." or "_" are left out.
 
     Args:
         uri: a directory such as ``"s3://bucket/train/"``, or one object.
         format: "npz", "npy", "raw" or a ``Format``; None decides by the keys' suffix, which must then be
             the same for all objects.
         fields: names of the fields to deliver; None for all.
-        pattern: regular expression that a key must contain below ``uri``.
+        pattern: regular expression that a key must contain below ``uri``. Not with ``manifest``.
         manifest: a saved listing (its path, or the object) instead of a new one.
         storage_options: endpoint, credentials, engine, as ``StorageOptions`` or a dict of some of its fields; what
             is not given comes from the usual environment variables.
@@ -155,8 +155,16 @@ def dataset(
     Raises:
         NotFoundError: no bucket, or no object there.
         AccessError: the store refused the credentials.
-        OptionError: an unknown format, or objects of several formats and none chosen.
+        OptionError: an unknown format, objects of several formats and none chosen, or no field's name.
     """
+    wanted = None if fields is None else tuple(fields)
+    if isinstance(fields, str) or (wanted is not None and len(set(wanted)) != (len(wanted) or 1)):
+        raise OptionError(f"fields: got {fields!r}, expected distinct names, or None for all.", field="fields")
+    if pattern is not None and manifest is not None:
+        raise OptionError(
+            f"pattern: got {pattern!r} with a manifest, expected one of them. Select when the manifest is made.",
+            field="pattern",
+        )
     where = Uri.parse(uri)
     store = _open(where, storage_options)
     if manifest is None:
@@ -167,7 +175,7 @@ def dataset(
         store=store,
         manifest=manifest,
         format=_one_format(format, manifest, store),
-        fields=None if fields is None else tuple(fields),
+        fields=wanted,
     )
 
 
@@ -198,7 +206,7 @@ def _open(uri: Uri, storage_options: StorageOptions | Mapping[str, Any] | None, 
 def _one_format(chosen: str | Format | None, manifest: Manifest, store: Store) -> Format:
     first = manifest.key(0)
     if chosen is not None:
-        return format_for(chosen, first) if isinstance(chosen, str) else chosen
+        return format_for(chosen, first)
     suffixes = _suffixes(manifest.table["key"].to_pylist())
     formats = {suffix: format_for(None, key) for suffix, key in suffixes.items()}
     if len({found.name for found in formats.values()}) > 1:

@@ -30,9 +30,9 @@ _SCHEMA = pa.schema(
     ]
 )
 _VERSION = b"1"
-_HIDDEN = r"(^|/)[._][^/]*$"
-"""Names that start with "." or "_" are not data: _SUCCESS, .crc, ._part. The convention of Hive and Spark,
-and the default of pyarrow.dataset."""
+_HIDDEN = r"(^|/)[._]"
+"""Names that start with "." or "_" are not data, nor is what is below such a directory: _SUCCESS, .crc,
+_temporary/0/part. The convention of Hive and Spark, and the default of pyarrow.dataset."""
 
 
 class Manifest:
@@ -55,7 +55,8 @@ class Manifest:
     def from_listing(cls, store: Store, prefix: str, *, pattern: str | None = None) -> Manifest:
         """List the objects below ``prefix``, or take the one object of that name.
 
-        One listing and no request an object. Objects whose name starts with "." or "_" are left out.
+        One listing and no request an object. Objects whose name below the prefix, or
+        that of a directory there, starts with "." or "_" are left out.
 
         Args:
             store: the container to list.
@@ -69,7 +70,7 @@ class Manifest:
         batches = [batch.select(_SCHEMA.names).cast(_SCHEMA) for batch in store.list(root)]
         table = pa.Table.from_batches(batches, schema=_SCHEMA)
         listed = table.num_rows
-        if listed == 0 and not prefix.endswith("/"):
+        if listed == 0 and prefix and not prefix.endswith("/"):
             table, root = _single(store, prefix), prefix[: prefix.rfind("/") + 1]
             listed = table.num_rows
         below = pc.utf8_slice_codeunits(table["key"], len(root))

@@ -52,7 +52,14 @@ class Permutation:
         self._keys = np.frombuffer(digest, "<u8").astype(np.uint64)
 
     def __call__(self, positions: Int64s) -> Int64s:
-        """The permuted numbers of ``positions``: int64 (k,), each in [0, n), in and out."""
+        """The permuted numbers of ``positions``: int64 (k,), each in [0, n), in and out.
+
+        Raises:
+            IndexError: a position outside of [0, n).
+        """
+        if positions.size and not 0 <= positions.min() <= positions.max() < self.n:
+            # the walk of a position outside might never come back
+            raise IndexError(f"position {positions.min()} to {positions.max()}: expected 0 to {self.n - 1}.")
         values = positions.astype(np.uint64)
         pending = np.arange(values.size)
         # each walk ends after fewer than 4 steps on average: the domain is at most four times n

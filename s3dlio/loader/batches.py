@@ -96,6 +96,13 @@ class BatchReader:
             StorageError, FormatError: naming the object.
         """
         group = next(self._ahead)
+        try:
+            return self._checked(group)
+        except BaseException:
+            self.close()  # nothing after an error
+            raise
+
+    def _checked(self, group: _StepBatch) -> Batch:
         batch = group.batch()
         found = list(batch)
         self._fields = self._fields or found

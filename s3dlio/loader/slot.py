@@ -3,7 +3,7 @@
 Owns: the batch's memory until it is handed over; it is never used again here. Must not know: storage, order.
 
 Guarantees: fields whose shapes agree are one array (rows, *shape); a field whose shapes differ is a list of
-arrays; fields that are missing, or whose dtype differs, are an error that names the object, and the same one
+arrays; all of them are writable, C-contiguous and in native byte order, whatever the objects hold; fields that are missing, or whose dtype differs, are an error that names the object, and the same one
 whatever thread came first.
 """
 
@@ -58,7 +58,9 @@ class BatchSlot:
             if value.shape == column.rows.shape[1:] and _native(value.dtype) == column.rows.dtype:
                 np.copyto(column.rows[row, ...], value)
             else:
-                column.odd[row] = value
+                # copied as its neighbours are: which shape came first depends on the threads
+                column.odd[row] = self._allocate(value.shape, _native(value.dtype))
+                np.copyto(column.odd[row][...], value)
             column.filled[row] = 1
 
     def _column(self, field: str, like: Array) -> _Column:
@@ -99,7 +101,7 @@ class BatchSlot:
         if first.kind in "SU" and all(value.dtype.kind == first.kind for value in rows):
             return np.stack(rows) if len({value.shape for value in rows}) == 1 else rows
         for row, value in enumerate(rows):
-            if _native(value.dtype) != _native(first):
+            if value.dtype != first:
                 raise FormatError(
                     f"read {self._name(row)}: field {field!r} is {value.dtype}, expected {first} as in "
                     f"{self._name(0)}. Rewrite the object.",

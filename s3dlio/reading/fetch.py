@@ -1,8 +1,8 @@
 """Ordered reading of many objects or ranges under a byte budget.
 
 Owns: what is in flight, and the memory that bytes land in. Must not know: formats, samples, epochs.
-Large ranges are read as parallel parts straight into one buffer; small ones as one request whose buffer is
-passed on as it came.
+Large ranges are read as parallel parts of one version straight into one buffer; small ones as one request
+whose buffer is passed on as it came.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from s3dlio.arrays import allocate
-from s3dlio.concurrency import ReadAhead
-from s3dlio.errors import OptionError
+from s3dlio.concurrency import Lock, ReadAhead
+from s3dlio.errors import OptionError, PreconditionError
 from s3dlio.reading.plan import part_ranges
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Request:
     whole: bool = False
     """Whether the range is the whole object: then a small one is one plain GET."""
     etag: str | None = None
-    """Refuse any other version of the object."""
+    """Refuse any other version of the object. If None, a range of many parts costs a ``head`` that finds it."""
 
 
 class _Fetched:
@@ -77,6 +77,9 @@ class _Fetched:
         self._memory = (
             allocate((request.end - request.start,), np.dtype(np.uint8)) if len(self._parts) > 1 else None
         )
+        self._pin = Lock()
+        self._pinned = request.etag is not None
+        self._etag = request.etag
 
     @property
     def cost(self) -> int:
@@ -89,11 +92,32 @@ class _Fetched:
         request, (start, end) = self._request, self._parts[task]
         if self._memory is not None:
             view = self._memory[start - request.start : end - request.start]
-            self._store.get_into(request.key, view, start, etag=request.etag)
+            self._store.get_into(request.key, view, start, etag=self._version())
         elif request.whole and request.etag is None:
             self.buffer = self._store.get(request.key)
+            self._check_size(self.buffer.size)
         else:
             self.buffer = self._store.get_range(request.key, start, end, etag=request.etag)
+
+    def _version(self) -> str | None:
+        """The ETag that all parts ask for, so that no buffer mixes two versions."""
+        with self._pin:
+            if not self._pinned:
+                meta = self._store.head(self._request.key)
+                if self._request.whole:
+                    self._check_size(meta.size)
+                self._etag, self._pinned = meta.etag, True
+            return self._etag
+
+    def _check_size(self, size: int) -> None:
+        if size != self._request.end:
+            uri = self._store.uri(self._request.key)
+            raise PreconditionError(
+                f"read {uri}: got {size} bytes, expected {self._request.end}. "
+                "The object changed after it was listed; list it anew.",
+                uri=uri,
+                operation="get",
+            )
 
     def result(self) -> pa.Buffer:
         if self._memory is not None:
@@ -115,7 +139,8 @@ def fetch(
     Returns: an iterator of (index in ``requests``, read-only buffer). Closing it stops the reading.
 
     Raises:
-        StorageError: at the failed request's place in the order; nothing after it is given.
+        StorageError: at the failed request's place in the order; nothing after it is given. A
+            PreconditionError for a whole object that has another size than was asked for.
     """
     limits = options or FetchOptions()
     groups = (_Fetched(store, index, request, limits.part_bytes) for index, request in enumerate(requests))

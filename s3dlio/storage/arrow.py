@@ -2,11 +2,12 @@
 
 Weaker than the native engine where pyarrow has no means:
 - ``put(mode="create")`` looks and then writes: two racing creators may both succeed
-- ``get_range(etag=...)`` compares the ETag when it opens the object; a later overwrite is not noticed
+- an object that is overwritten between the two requests of a read (HEAD, GET) is not noticed: the bytes are of
+  the new version, in the size of the old one; ``etag`` is compared with the first answer only
 - a writer keeps the bytes aside (memory, then a temporary file) and sends them on ``close``, because
   pyarrow publishes what it has when it is left by an exception
-- listings have no ETag and arrive whole; a read is two requests (HEAD, GET)
-- on Azure pyarrow makes an empty blob before it uploads, which readers may see meanwhile
+- listings have no ETag and arrive whole
+- pyarrow writes in place on local files, and on Azure makes an empty blob first: readers may see that meanwhile
 - deleting the last object of a directory leaves a directory marker, which listings leave out
 """
 
@@ -147,14 +148,21 @@ class ArrowStore:
 
     def delete(self, key: str) -> None:
         """As ``Store.delete``. Two or three requests."""
-        with self._verb("delete", key, reading=False) as filesystem, contextlib.suppress(FileNotFoundError):
+        nothing_there = contextlib.suppress(FileNotFoundError, IsADirectoryError, NotADirectoryError)
+        with self._verb("delete", key, reading=False) as filesystem, nothing_there:
             filesystem.delete_file(self.path(key))
 
     def copy(self, source: str, target: str) -> None:
         """As ``Store.copy``."""
         self._container.check(target, "copy", reading=False)
         with self._verb("copy", source) as filesystem:
-            filesystem.copy_file(self.path(source), self.path(target))
+            try:
+                filesystem.copy_file(self.path(source), self.path(target))
+            except FileNotFoundError:
+                if not filesystem.get_file_info(self.path(source)).is_file:
+                    raise
+                _make_parent(filesystem, self.path(target))
+                filesystem.copy_file(self.path(source), self.path(target))
 
     def close(self) -> None:
         """Drop the filesystem; pyarrow closes its connections with it."""
@@ -164,8 +172,8 @@ class ArrowStore:
         path = self.path(key)
         try:
             stream = filesystem.open_output_stream(path)
-        except FileNotFoundError:  # a filesystem with real directories
-            filesystem.create_dir(path.rpartition("/")[0], recursive=True)
+        except FileNotFoundError:
+            _make_parent(filesystem, path)
             stream = filesystem.open_output_stream(path)
         # One write and no ``with``: closing publishes, so nothing of ours may fail in between.
         stream.write(data)
@@ -190,7 +198,10 @@ class ArrowStore:
         base = self.path(below).rstrip("/")
         with passing(), translating_arrow("list", uri, self._container):
             filesystem = self._usable("list", uri)
-            found = filesystem.get_file_info(pafs.FileSelector(base, recursive=True, allow_not_found=True))
+            try:
+                found = filesystem.get_file_info(pafs.FileSelector(base, recursive=True, allow_not_found=True))
+            except NotADirectoryError:
+                return  # an object: nothing is below it
             if not found and self._container.name:
                 # A missing container looks like an empty one.
                 info = filesystem.get_file_info(self._container.name)
@@ -259,6 +270,11 @@ class ArrowStore:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _make_parent(filesystem: Any, path: str) -> None:
+    """Make the directory of ``path``, where directories are real."""
+    filesystem.create_dir(path.rpartition("/")[0], recursive=True)
 
 
 class _Sink:

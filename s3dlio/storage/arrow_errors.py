@@ -61,6 +61,8 @@ def read_failure(error: BaseException) -> Failure:
     if isinstance(error, PermissionError):
         return Failure(status=403)
     text = str(error)
+    if text.endswith("is a directory"):  # pyarrow on local files: a directory is not an object
+        return Failure(status=404)
     if "NETWORK_CONNECTION" in text or "Azure Error: []" in text or "CURLE_" in text:
         return Failure(network=_network(text))
     aws, azure = _AWS.search(text), _AZURE.search(text)

@@ -88,19 +88,12 @@ class MemoryStore:
 
     def get_range(self, key: str, start: int, end: int, *, etag: str | None = None) -> pa.Buffer:
         """As ``Store.get_range``. A view of the stored bytes."""
-        uri = self.uri(key)
-        check_range(start, end, uri)
-        found = self._find(key, "get_range")
-        if etag is not None and etag != f"v{found.version}":
-            raise changed("get_range", uri, etag)
-        if end > len(found.data):
-            raise past_end("get_range", uri, start, end, len(found.data))
-        return pa.py_buffer(found.data).slice(start, end - start)
+        return self._range("get_range", key, start, end, etag)
 
     def get_into(self, key: str, buffer: BufferLike, start: int = 0, *, etag: str | None = None) -> None:
         """As ``Store.get_into``."""
         view = target(buffer, self.uri(key))
-        view[:] = memoryview(self.get_range(key, start, start + len(view), etag=etag)).cast("B")
+        view[:] = memoryview(self._range("get_into", key, start, start + len(view), etag)).cast("B")
 
     def put(self, key: str, data: BufferLike, *, mode: PutMode = "overwrite") -> ObjectMeta:
         """As ``Store.put``. Copies ``data``."""
@@ -144,6 +137,16 @@ class MemoryStore:
     def close(self) -> None:
         """Refuse further verbs on this handle. The objects stay, under the name."""
         self._closed = True
+
+    def _range(self, operation: str, key: str, start: int, end: int, etag: str | None) -> pa.Buffer:
+        uri = self.uri(key)
+        check_range(start, end, uri)
+        found = self._find(key, operation)
+        if etag is not None and etag != f"v{found.version}":
+            raise changed(operation, uri, etag)
+        if end > len(found.data):
+            raise past_end(operation, uri, start, end, len(found.data))
+        return pa.py_buffer(found.data).slice(start, end - start)
 
     def _find(self, key: str, operation: str) -> _Object:
         self._check_open(operation)

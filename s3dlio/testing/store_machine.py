@@ -118,16 +118,16 @@ def store_machine(open_one: Callable[[], Store], root: str = "") -> type[RuleBas
             self.store.delete(self.root + key)
             self.model.pop(key, None)
 
-        @rule(source=_KEYS, target=_KEYS)
-        def copy(self, source: str, target: str) -> None:
-            if source == target:  # S3 refuses a copy onto itself
+        @rule(source=_KEYS, to=_KEYS)
+        def copy(self, source: str, to: str) -> None:
+            if source == to:  # S3 refuses a copy onto itself
                 return
             if source in self.model:
-                self.store.copy(self.root + source, self.root + target)
-                self.model[target] = self.model[source]
+                self.store.copy(self.root + source, self.root + to)
+                self.model[to] = self.model[source]
             else:
                 with pytest.raises(NotFoundError):
-                    self.store.copy(self.root + source, self.root + target)
+                    self.store.copy(self.root + source, self.root + to)
 
         @rule(prefix=_PREFIXES)
         def list(self, prefix: str) -> None:

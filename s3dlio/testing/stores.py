@@ -128,7 +128,7 @@ class StoreSuite(ChangesSuite, SharingSuite):
                 call(store, verb, key)
             assert store.uri(key) in str(caught.value)
             assert caught.value.uri == store.uri(key)
-            assert caught.value.operation in {verb, "head"}
+            assert caught.value.operation == verb
             assert "\n" not in str(caught.value)
 
     @pytest.mark.parametrize(
@@ -143,7 +143,9 @@ class StoreSuite(ChangesSuite, SharingSuite):
         store.get_into(key, memoryview(memory)[1:-1], start)
         assert bytes(memory) == b"?" + CONTENT[start:end] + b"?"
 
-    @pytest.mark.parametrize(("start", "end"), [(0, 10241), (10240, 10241), (10241, 10242), (10241, 10241), (5, 1 << 40)])
+    @pytest.mark.parametrize(
+        ("start", "end"), [(0, 10241), (10240, 10241), (10241, 10242), (10241, 10241), (5, 1 << 40)]
+    )
     def test_range_past_the_end(self, store: Store, raw: RawObjects, key: str, start: int, end: int) -> None:
         raw.write(key, CONTENT)
         with pytest.raises(ShortReadError) as caught:
@@ -198,7 +200,9 @@ class StoreSuite(ChangesSuite, SharingSuite):
             store.get_into(key, memory, 0, etag=etag or "another")
         assert store.head(key).etag != etag or etag is None
 
-    @pytest.mark.parametrize("name", ["", "/lead", "a//b", "./a", "a/..", "a/./b", "nul\0", "tab\t", "line\nfeed"])
+    @pytest.mark.parametrize(
+        "name", ["", "/lead", "a//b", "./a", "a/..", "a/./b", "nul\0", "tab\t", "line\nfeed"], ids=repr
+    )
     @pytest.mark.parametrize("verb", ["head", "get", "get_range", "get_into", "put", "open_writer", "delete", "copy"])
     def test_keys_that_no_object_has(self, store: Store, name: str, verb: str) -> None:
         with pytest.raises(OptionError):
@@ -245,9 +249,7 @@ class StoreSuite(ChangesSuite, SharingSuite):
         store.put(f"{prefix}/d/keep", b"makes the directory where directories are real")
         pq.write_table(table, store.path(f"{prefix}/d/t.parquet"), filesystem=filesystem)
         assert pq.read_table(store.path(f"{prefix}/d/t.parquet"), filesystem=filesystem).equals(table)
-        found = pads.dataset(
-            [store.path(f"{prefix}/d/t.parquet")], format="parquet", filesystem=filesystem
-        )
+        found = pads.dataset([store.path(f"{prefix}/d/t.parquet")], format="parquet", filesystem=filesystem)
         assert found.count_rows(filter=pads.field("x") < 10) == 10
         assert store.head(f"{prefix}/d/t.parquet").size > 0
 

@@ -1,0 +1,209 @@
+"""What the three trainers share: their options, what they show while they train, and the log of losses.
+
+Must not know: torch, TensorFlow, JAX. The trainers show how s3dlio is used; this file only keeps them short.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import sys
+import time
+import zlib
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
+from rich.text import Text
+
+import s3dlio
+from s3dlio.errors import S3dlioError
+from s3dlio.uri import Uri
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Self
+
+    from rich.progress import Task
+
+__all__ = ["HIDDEN", "LABELS", "PIXELS", "Run", "accuracy_line", "option_parser", "run", "say"]
+
+PIXELS, HIDDEN, LABELS = 64, 128, 10
+"""The classifier of all three trainers: 8 x 8 pixels -> hidden layer -> digit. Some 9,600 weights."""
+
+_STEP = re.compile(r"step_\d{10}/")  # what s3dlio names the directory of a checkpoint
+_console = Console(highlight=False)
+_Batch = TypeVar("_Batch")
+
+
+def say(text: str = "", **style: Any) -> None:
+    """Print a line. Never wrapped: lines of a log file stay lines."""
+    _console.print(text, soft_wrap=True, markup=False, **style)
+
+
+def option_parser(description: str, *, framework: str) -> argparse.ArgumentParser:
+    """The options that all trainers have."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.set_defaults(framework=framework)
+    add = parser.add_argument
+    add("uri", help="where prepare.py has written the digits, e.g. s3://bucket/digits/")
+    add("--epochs", type=_count, default=8, help="passes over the training data (default: %(default)s)")
+    add("--batch-size", type=_count, default=64, help="samples in a step (default: %(default)s)")
+    add("--seed", type=int, default=0, help="of the first weights and of the order (default: %(default)s)")
+    add("--checkpoint", metavar="URI", help=f"root of the checkpoints (default: URI/checkpoints/{framework})")
+    add("--checkpoint-every", type=_count, default=10, metavar="STEPS", help="(default: %(default)s)")
+    add("--fresh", action="store_true", help="remove the checkpoints of an earlier run, and do not resume it")
+    add("--losses", metavar="FILE", help="append a line of JSON for each step: step, epoch, loss, samples")
+    add("--kill-at", type=_count, metavar="STEP", help="kill -9 this process after the step, to see it resume")
+    return parser
+
+
+def _count(text: str) -> int:
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
+_count.__name__ = "number"  # argparse names it when the value is not one
+
+
+def run(train: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:
+    """Parse the command line and train. An error is one line, and so is Ctrl-C."""
+    options = parser.parse_args()
+    options.uri = options.uri.rstrip("/")
+    options.checkpoint = options.checkpoint or f"{options.uri}/checkpoints/{options.framework}"
+    try:
+        if options.fresh:
+            _remove_checkpoints(options.checkpoint)
+        train(options)
+    except S3dlioError as error:
+        raise SystemExit(f"error: {error}") from error
+    except KeyboardInterrupt:
+        say("Stopped. The same command goes on from the last checkpoint.")
+        sys.exit(128 + signal.SIGINT)
+
+
+def _remove_checkpoints(root: str) -> None:
+    """The manifests go first: what is left of a checkpoint without its manifest is never loaded."""
+    where = Uri.parse(root)
+    with s3dlio.open_store(where) as store:
+        keys = [key for batch in store.list(where.prefix) for key in batch.column("key").to_pylist()]
+        for key in sorted(keys, key=lambda key: not key.endswith("/manifest.json")):
+            if _STEP.match(key, len(where.prefix)):
+                store.delete(key)
+
+
+class _Loader(Protocol):
+    """Any of the loaders: only its position is asked for."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+
+class Run:
+    """The progress bar, a line for each epoch, and the log of losses of one run.
+
+    Args:
+        options: of the command line.
+        loader: at the position where the run begins.
+        step: steps that were made before it.
+    """
+
+    def __init__(self, options: argparse.Namespace, loader: _Loader, *, step: int) -> None:
+        position = loader.state_dict()
+        self._options = options
+        self._samples = int(position["samples"])
+        self._done = int(position["epoch"]) * self._samples + int(position["position"])
+        self._begun = self._first_batch = time.perf_counter()
+        self._start = self._done
+        self._step = step
+        self._epoch = 0
+        self._losses: list[float] = []
+        self._log: TextIO | None = None
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            _Rate(),
+            TextColumn("{task.fields[loss]}"),
+            console=_console,
+            transient=True,
+            disable=not _console.is_terminal or _console.is_dumb_terminal,
+        )
+        total = options.epochs * self._samples
+        self._bar = self._progress.add_task("starting ", total=total, completed=self._done, loss="")
+        if self._done >= total:
+            say(f"Trained before: {options.epochs} epochs, {step} steps. Add --epochs for more, --fresh for a new run.")
+        elif step:
+            at = f"epoch {position['epoch'] + 1}, sample {position['position']:,} of {self._samples:,}"
+            say(f"Resuming after step {step} ({at}).")
+
+    def epoch(self, epoch: int, batches: Iterable[_Batch]) -> Iterator[_Batch]:
+        """Pass on the batches of an epoch (from 0); print its line when it ends."""
+        self._epoch, self._losses = epoch, []
+        begun, before = time.perf_counter(), self._done
+        for batch in batches:
+            if self._done == self._start:
+                self._first_batch = time.perf_counter()
+            yield batch
+        seconds, samples = time.perf_counter() - begun, self._done - before
+        loss = sum(self._losses) / max(1, len(self._losses))
+        name = f"epoch {epoch + 1:>{len(str(self._options.epochs))}}/{self._options.epochs}"
+        say(f"{name}  loss {loss:.4f}  {samples:,} samples in {seconds:.2f} s  {samples / seconds:,.0f} samples/s")
+
+    def step(self, step: int, loss: float, images: Any) -> None:
+        """Show and record a training step.
+
+        Args:
+            step: its number, from 1.
+            loss: mean over the batch.
+            images: NumPy array (batch, 8, 8) that it was trained on.
+        """
+        self._step = step
+        self._done += len(images)
+        self._losses.append(loss)
+        epoch = f"epoch {self._epoch + 1}/{self._options.epochs}"
+        self._progress.update(self._bar, description=epoch, completed=self._done, loss=f"loss {loss:.4f}")
+        if self._log is not None:
+            # All digits differ, so a checksum of its pixels names a sample.
+            samples = [f"{zlib.crc32(image.tobytes()):08x}" for image in images]
+            record = {"step": step, "epoch": self._epoch + 1, "loss": loss, "samples": samples}
+            self._log.write(json.dumps(record) + "\n")
+        if step == self._options.kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def report(self, correct: int, total: int) -> None:
+        """Print what came of the run: of ``total`` test samples, ``correct`` were recognised."""
+        seconds, samples = self._ended - self._begun, self._done - self._start
+        say(accuracy_line(correct, total))
+        if samples:
+            say(f"time to first batch  {self._first_batch - self._begun:.2f} s")
+            say(f"samples/s            {samples / seconds:,.0f} ({samples:,} samples in {seconds:.1f} s)")
+        say(f"checkpoint           {self._options.checkpoint}/step_{self._step:010d}/")
+
+    def __enter__(self) -> Self:
+        if self._options.losses:
+            # A line leaves this process as soon as it is whole: a kill loses none.
+            self._log = open(self._options.losses, "a", buffering=1, encoding="utf-8")  # noqa: PTH123 -- a path of the user's, as it is
+        self._progress.start()
+        self._begun = time.perf_counter()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._ended = time.perf_counter()
+        self._progress.stop()
+        if self._log is not None:
+            self._log.close()
+
+
+class _Rate(ProgressColumn):
+    """Samples trained on, and how fast."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.completed:>6,.0f}/{task.total or 0:,.0f} samples {task.speed or 0:>5,.0f}/s")
+
+
+def accuracy_line(correct: int, total: int) -> str:
+    """The line that the trainers and ``train_jax.py --evaluate`` end with."""
+    return f"test accuracy        {correct / total:.1%} ({correct} of {total} samples)"

@@ -1,0 +1,69 @@
+"""Every Python block of the README and of the docs runs, each as a script of its own, against a real S3 API.
+
+A block that cannot run stands under a line ``<!-- not run: <reason> -->``; nothing else is left out. Links
+between pages lead somewhere.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"(?P<before>[^\n]*)\n+```python\n(?P<code>.*?)```", re.DOTALL)
+NOT_RUN = re.compile(r"<!-- not run: \S.* -->")
+
+
+def blocks():
+    for page in PAGES:
+        name = str(page.relative_to(ROOT))
+        for number, match in enumerate(BLOCK.finditer("\n" + page.read_text())):
+            if not NOT_RUN.search(match["before"]):
+                needs = [m for f, m in (("s3dlio_torch", "torch"), ("s3dlio_tf", "tf"), ("s3dlio_jax", "jax"))
+                         if f in match["code"]]  # fmt: skip
+                marks = [pytest.mark.framework(*needs)] if needs else []
+                yield pytest.param(match["code"], id=f"{name}:{number}", marks=marks)
+
+
+@pytest.fixture(scope="module")
+def digits(moto_server):
+    """The bucket that the pages speak of, with the digits in it."""
+    assert moto_server.container == "bucket"
+    environment = {**os.environ, **moto_server.environment}
+    prepare = [sys.executable, str(ROOT / "examples/digits/prepare.py"), "s3://bucket/digits"]
+    subprocess.run(prepare, env=environment, check=True, timeout=120, capture_output=True)
+    return environment
+
+
+@pytest.mark.parametrize("code", blocks())
+def test_block_runs(code, digits, tmp_path):
+    script = tmp_path / "block.py"
+    script.write_text(code)
+    environment = {**digits, "TF_CPP_MIN_LOG_LEVEL": "2", "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "-1"}
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env=environment,
+        cwd=tmp_path,
+        timeout=200,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_readme_begins_with_the_two_commands():
+    head = (ROOT / "README.md").read_text()[:400]
+    assert "make demo" in head
+    assert "make test" in head
