@@ -132,6 +132,11 @@ class S3IterableDataset(IterableDataset[dict[str, Any]]):
             self.loader.set_epoch(newest)
         return self.loader.state_dict(batches=batches)
 
+    def next_state_dict(self) -> dict[str, Any]:
+        """The position at which the next iteration of worker processes begins."""
+        newest = self._share.newest_epoch
+        return self.loader.state_dict(batches=0) | ({} if newest is None else {"epoch": newest + 1, "position": 0})
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on after the last batch used when ``state`` was taken, by any framework.
 

@@ -26,7 +26,8 @@ class DataLoader(torch.utils.data.DataLoader[dict[str, Any]]):
         num_workers, pin_memory, persistent_workers, multiprocessing_context, ...: as torch's.
 
     Raises:
-        OptionError: ``batch_size`` is given; the dataset makes the batches.
+        OptionError: ``batch_size`` is given, but the dataset makes the batches; or ``in_order=False``, with which
+            a number of batches does not say which ones.
     """
 
     dataset: S3IterableDataset
@@ -37,11 +38,16 @@ class DataLoader(torch.utils.data.DataLoader[dict[str, Any]]):
                 f"batch_size: got {options['batch_size']!r}, expected none here. Give it to S3IterableDataset.",
                 field="batch_size",
             )
+        if not options.get("in_order", True):
+            raise OptionError("in_order: got False, expected True. The position counts batches.", field="in_order")
         super().__init__(dataset, **options)
-        self._taken: int | None = None  # batches of the newest iteration; None before the first
+        self._taken = 0  # batches of the newest iteration
+        self._begin: dict[str, Any] | None = None  # where the newest iteration of workers began
 
     def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]  # torch names its private class
         """The batches of the next epoch, or of the rest of a loaded one."""
+        if self.num_workers:
+            self._taken, self._begin = 0, self.dataset.next_state_dict()
         for number, batch in enumerate(super().__iter__(), 1):
             self._taken = number
             yield batch
@@ -52,9 +58,10 @@ class DataLoader(torch.utils.data.DataLoader[dict[str, Any]]):
 
     def state_dict(self) -> dict[str, Any]:
         """The position after the batches taken so far; see ``s3dlio.DataLoader.state_dict``."""
-        if self.num_workers == 0 or self._taken is None:
+        if self.num_workers == 0 or self._begin is None:
             return self.dataset.state_dict()
-        return self.dataset.state_dict(batches=self._taken)
+        # before the first batch its workers may not have said yet which epoch it is
+        return self.dataset.state_dict(batches=self._taken) if self._taken else dict(self._begin)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on after the last batch taken when ``state`` was saved, with any number of workers.
@@ -62,7 +69,7 @@ class DataLoader(torch.utils.data.DataLoader[dict[str, Any]]):
         Raises:
             StateError: the state does not fit, or persistent workers have begun without it.
         """
-        if self.persistent_workers and self._taken is not None:
+        if self.persistent_workers and self._begin is not None:
             raise StateError("load state: persistent workers have begun, expected a new DataLoader. Load it first.")
         self.dataset.load_state_dict(state)
-        self._taken = None
+        self._taken, self._begin = 0, None

@@ -53,7 +53,10 @@ def prepare(uri: str) -> None:
     root, files = Uri.parse(uri), objects()
     with s3dlio.open_store(root) as store, ThreadPoolExecutor(UPLOADS) as pool:
         uploads = pool.map(lambda name: store.put((root / name).key, files[name]), files)
-        sizes = [meta.size for meta in track(uploads, "uploading", total=len(files), transient=True)]
+        sizes = [
+            meta.size
+            for meta in track(uploads, "uploading", len(files), transient=True, disable=not sys.stdout.isatty())
+        ]
     seconds = time.perf_counter() - begun
     train = sum(name.startswith("train/") for name in files)
     print(f"{train:,} objects in {root / 'train'}/, {len(files) - train:,} in {root / 'test'}/")

@@ -80,6 +80,10 @@ class BlockRead:
     """Where to put the bytes: writable contiguous uint8 of the block's length; None only to check them."""
 
 
+_COPIED_ITEMS = 1 << 16
+"""Items gathered at a time from an array that is not contiguous: what is copied twice fits the cache."""
+
+
 def pieces(array: Array) -> Iterator[Array]:
     """The bytes of ``array`` in C order and little-endian, as uint8 arrays of at most a block.
 
@@ -93,17 +97,15 @@ def pieces(array: Array) -> Iterator[Array]:
         flat = array.reshape(-1).view(np.uint8)
         yield from (flat[at : at + BLOCK_BYTES] for at in range(0, flat.size, BLOCK_BYTES))
         return
-    parts = np.nditer(  # type: ignore[call-overload] # NumPy's stubs spell "contig" as "config"
-        array,
-        flags=["external_loop", "buffered"],
-        op_flags=[["readonly", "contig"]],
-        op_dtypes=[little],
-        casting="equiv",
-        order="C",
-        buffersize=max(1, BLOCK_BYTES // array.itemsize),
-    )
-    for part in parts:
-        yield part.view(np.uint8)
+    # not np.nditer: before NumPy 2.3 its buffers hold garbage for a 0-d array of the other byte order
+    items, step = array.flat, max(1, BLOCK_BYTES // array.itemsize)
+    block = np.empty(min(step, array.size), little)
+    for begin in range(0, array.size, step):
+        end = min(begin + step, array.size)
+        for at in range(begin, end, _COPIED_ITEMS):
+            copied = items[at : min(at + _COPIED_ITEMS, end)]
+            block[at - begin : at - begin + copied.size] = copied
+        yield block[: end - begin].view(np.uint8)
 
 
 def read_runs(reads: Iterable[BlockRead]) -> list[list[BlockRead]]:

@@ -101,7 +101,8 @@ class ReadAhead(Generic[G]):
         self._wait_s = 0.0
         self._pending: G | None = None  # taken from the source, waiting for room in the budget
         # Reentrant: a signal handler, or a garbage collection that drops the consumer's iterator, may call
-        # close() in a thread that holds the lock.
+        # close() in a thread that holds the lock. So close() replaces ``_open``, and code under the lock
+        # works on one it has looked up once.
         lock = threading.RLock()
         self._work = threading.Condition(lock)  # there may be a task to start
         self._ready = threading.Condition(lock)  # the head group may have ended
@@ -140,8 +141,9 @@ class ReadAhead(Generic[G]):
             while True:
                 if self._closed:
                     raise ClosedError("read ahead: closed, expected open. Make a new iterator.")
-                if self._open:
-                    head = self._open[0]
+                waiting = self._open
+                if waiting:
+                    head = waiting[0]
                     if head.ended:
                         break
                 elif self._exhausted:
@@ -150,7 +152,7 @@ class ReadAhead(Generic[G]):
                         raise error
                     raise StopIteration
                 self._ready.wait()
-            self._open.popleft()
+            waiting.popleft()
             self._used -= head.group.cost
             self._wait_s += time.perf_counter() - began
             self._work.notify_all()
@@ -170,7 +172,7 @@ class ReadAhead(Generic[G]):
             return
         with self._work:
             self._closed = True
-            self._open.clear()
+            self._open = deque()
             self._work.notify_all()
             self._ready.notify_all()
         deadline = time.monotonic() + _GRACE_S
@@ -213,20 +215,21 @@ class ReadAhead(Generic[G]):
 
     def _startable(self) -> _Open[G] | None:
         """The newest group if it has tasks left, else a newly opened one if the budget admits it."""
+        waiting = self._open
         while True:
-            if self._open and self._open[-1].next_task < self._open[-1].tasks:
-                return self._open[-1]
-            if self._exhausted or len(self._open) >= self._max_groups:
+            if waiting and waiting[-1].next_task < waiting[-1].tasks:
+                return waiting[-1]
+            if self._exhausted or len(waiting) >= self._max_groups:
                 return None
             if self._pending is None and not self._pull():
                 return None
             pending = self._pending
             assert pending is not None
-            if self._open and self._used + pending.cost > self._budget:
+            if waiting and self._used + pending.cost > self._budget:
                 return None
             self._pending = None
             self._used += pending.cost
-            self._open.append(_Open(pending))
+            waiting.append(_Open(pending))
             if len(pending) == 0:
                 self._ready.notify_all()
 

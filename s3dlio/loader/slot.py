@@ -3,8 +3,9 @@
 Owns: the batch's memory until it is handed over; it is never used again here. Must not know: storage, order.
 
 Guarantees: fields whose shapes agree are one array (rows, *shape); a field whose shapes differ is a list of
-arrays; all of them are writable, C-contiguous and in native byte order, whatever the objects hold; fields that are missing, or whose dtype differs, are an error that names the object, and the same one
-whatever thread came first.
+arrays; all of them are writable, C-contiguous and in native byte order, whatever the objects hold; fields
+that are missing, or whose dtype differs, are an error that names the object, and the same one whatever thread
+came first.
 """
 
 from __future__ import annotations

@@ -74,9 +74,7 @@ class _Fetched:
         self._store = store
         self._request = request
         self._parts = part_ranges(request.start, request.end, part_bytes=part_bytes)
-        self._memory = (
-            allocate((request.end - request.start,), np.dtype(np.uint8)) if len(self._parts) > 1 else None
-        )
+        self._memory = allocate((request.end - request.start,), np.dtype(np.uint8)) if len(self._parts) > 1 else None
         self._pin = Lock()
         self._pinned = request.etag is not None
         self._etag = request.etag

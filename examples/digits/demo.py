@@ -1,0 +1,135 @@
+"""The whole example on one machine: an S3 server in memory, the digits in it, training that is killed and resumed.
+
+    make demo        or: python examples/digits/demo.py --framework jax
+
+It leaves nothing behind. Everything that it runs is printed, so that it can be run by hand on a real bucket.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+from embedded_s3 import EmbeddedS3  # type: ignore[import-not-found]  # noqa: E402  # one directory up
+
+KILL_AT = 77  # with 23 steps an epoch: in the middle of the fourth, seven steps after a checkpoint
+LOG = "losses.jsonl"
+BARS = "▁▂▃▄▅▆▇█"
+
+console = Console(highlight=False)
+
+
+def demo(framework: str) -> None:
+    """Run it, from the server's start to its end."""
+    title(1, "An S3 server in memory")
+    with EmbeddedS3() as server, tempfile.TemporaryDirectory() as scratch:
+        uri = f"s3://{server.bucket}/digits/"
+        say(f"{server.endpoint_url}, bucket {server.bucket!r}")
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "S3DLIO_"))},
+            **server.environment,
+        }
+
+        run = functools.partial(python, cwd=scratch, environment=environment)
+
+        title(2, "Handwritten digits into the bucket")
+        run("prepare.py", uri)
+
+        trainer = f"train_{framework}.py"
+        title(3, f"Train with {framework}, and kill -9 it in the middle of an epoch")
+        run(trainer, uri, "--losses", LOG, "--kill-at", str(KILL_AT), expected=-signal.SIGKILL)
+        console.show_cursor()  # the killed process could not
+        say(f"\nKilled after step {KILL_AT}." if console.is_terminal else f"Killed after step {KILL_AT}.")
+
+        title(4, "The same command again")
+        run(trainer, uri, "--losses", LOG)
+        say()
+        compare([json.loads(line) for line in (Path(scratch) / LOG).read_text().splitlines()])
+    say("The server is gone, and the data with it. With a bucket of your own: the same commands and its URI.")
+
+
+def title(number: int, text: str) -> None:
+    """A heading."""
+    say()
+    say(f"{number}. {text}", style="bold")
+
+
+def say(text: str = "", *, style: str = "") -> None:
+    """Print a line; never wrapped."""
+    console.print(text, style=style, markup=False, soft_wrap=True)
+
+
+def python(script: str, *arguments: str, cwd: str, environment: dict[str, str], expected: int = 0) -> None:
+    """Run a script of this directory in a process of its own."""
+    path = HERE / script
+    say(f"$ python {os.path.relpath(path)} {' '.join(arguments)}", style="dim")
+    # A session of its own, because Ctrl-C goes to every process of the terminal's: this one answers it for all.
+    with subprocess.Popen(
+        [sys.executable, path, *arguments], cwd=cwd, env=environment, start_new_session=True
+    ) as process:  # noqa: S603 -- ours
+        try:
+            status = process.wait()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if status != expected:
+        raise SystemExit(f"{script}: exit status {status}, expected {expected}.")
+
+
+def compare(steps: list[dict[str, Any]]) -> None:
+    """Show the losses of both processes as one curve, and whether the steps that both made are the same."""
+    begin = next(at for at in range(1, len(steps)) if steps[at]["step"] <= steps[at - 1]["step"])
+    first, second = steps[:begin], steps[begin:]
+    twice = list(zip(first[second[0]["step"] - 1 :], second, strict=False))
+    samples = "the same samples" if all(x["samples"] == y["samples"] for x, y in twice) else "OTHER SAMPLES"
+    apart = max(abs(x["loss"] - y["loss"]) for x, y in twice)
+    losses = "the same losses to the last bit" if apart == 0 else f"losses at most {apart:.1e} apart"
+    curve([step["loss"] for step in first[: -len(twice)]], [step["loss"] for step in second])
+    say(f"Both processes made steps {second[0]['step']} to {first[-1]['step']}: {samples}, {losses}.")
+
+
+def curve(before: list[float], after: list[float], width: int = 46) -> None:
+    """The losses on one line, on a logarithmic scale; bold from the resume on."""
+    if console.options.ascii_only:
+        return
+    losses = [math.log(loss) for loss in before + after]
+    low, high = min(losses), max(losses)
+    line = Text(f"loss {before[0]:.2f} ")
+    for column in range(width):
+        part = losses[column * len(losses) // width : (column + 1) * len(losses) // width]
+        height = (sum(part) / len(part) - low) / (high - low)
+        resumed = column * len(losses) // width >= len(before)
+        line.append(BARS[round(height * (len(BARS) - 1))], "green" if resumed else "blue")
+    line.append(f" {after[-1]:.2f}  (")
+    line.append("before", "blue").append(" and ").append("after", "green").append(" the kill)")
+    console.print(line, soft_wrap=True)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--framework", choices=["torch", "keras", "jax"], default="torch", help="(default: torch)")
+    try:
+        demo(parser.parse_args().framework)
+    except KeyboardInterrupt:
+        console.show_cursor()
+        say("\nStopped.")
+        sys.exit(128 + signal.SIGINT)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,6 @@
+"""s3dlio for TensorFlow: datasets that stream from object storage, and resume; checkpoints in one commit."""
+
+from s3dlio_tf.checkpoint import load_checkpoint, save_checkpoint
+from s3dlio_tf.dataset import dataset
+
+__all__ = ["dataset", "load_checkpoint", "save_checkpoint"]

@@ -1,0 +1,72 @@
+"""Checkpoints of TensorFlow state: trees of tensors and variables, and the loader's position, in one commit.
+
+Translates tensors; layout, checksums and the commit are the core's. No pickle.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import tensorflow as tf
+
+from s3dlio.checkpoint import SavedState, load_state, map_leaves, save_state
+from s3dlio_tf.tensors import to_array
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from s3dlio.checkpoint import CheckpointInfo, Stateful
+    from s3dlio.storage import StorageOptions
+
+__all__ = ["load_checkpoint", "save_checkpoint"]
+
+
+def save_checkpoint(
+    uri: str,
+    state: Mapping[str, Any],
+    *,
+    loader: Stateful | Mapping[str, Any] | None = None,
+    step: int | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    storage_options: StorageOptions | None = None,
+) -> CheckpointInfo:
+    """Save state and the loader's position in one atomic commit.
+
+    Args:
+        uri: the checkpoint's directory, or with ``step`` the root of steps.
+        state: name -> nested dicts, lists and tuples of tensors, variables and numbers, such as
+            ``{"model": model.get_state_tree()}``.
+        loader: what ``dataset.loader.state_dict(batches=...)`` gave, for the batches that were trained.
+        step: number of the training step.
+        metadata: JSON values.
+        storage_options: how to reach the store.
+
+    Raises:
+        CheckpointError: a leaf that is no tensor, variable, array, number, string or None; it names the path.
+        StorageError: the store failed; nothing is committed, and earlier checkpoints are as they were.
+    """
+    trees = map_leaves(dict(state), to_array)
+    return save_state(uri, trees, loader=loader, step=step, metadata=metadata, storage_options=storage_options)
+
+
+def load_checkpoint(
+    uri: str,
+    *,
+    step: int | Literal["latest"] | None = None,
+    storage_options: StorageOptions | None = None,
+) -> SavedState:
+    """Load a checkpoint that any of the frameworks saved; ``trees`` holds tensors.
+
+    Args:
+        uri: the checkpoint's directory, or a root of steps, of which the newest is taken.
+        step: which step of a root.
+        storage_options: how to reach the store.
+
+    Raises:
+        CheckpointError: there is no committed checkpoint, or it is damaged.
+    """
+    saved = load_state(uri, step=step, storage_options=storage_options)
+    trees = map_leaves(saved.trees, lambda leaf: tf.constant(leaf) if isinstance(leaf, np.ndarray) else leaf)
+    return dataclasses.replace(saved, trees=trees)

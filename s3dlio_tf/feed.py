@@ -1,0 +1,149 @@
+"""What stands behind a tf.data.Dataset of ours: the passes over a core loader, one at a time.
+
+Owns: which pass of tf.data is which epoch, and the check that a batch is what ``element_spec`` promised. Must
+not know: how tf.data asks. Order, resume and reading are the core's.
+
+Guarantees:
+- a pass begins when tf.data asks for its first batch; it is the next epoch, and ends the pass before it
+- a batch that does not fit the specification is an error that names the object
+Threads: tf.data's. A pass that was ended while a thread of tf.data waits in it raises there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.compute as pc
+import tensorflow as tf
+
+import s3dlio
+from s3dlio.dataset import epoch_order
+from s3dlio.errors import ClosedError, FormatError
+from s3dlio_tf.tensors import from_array, tensor_dtype, to_ragged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from s3dlio.arrays import Batch
+
+__all__ = ["Feed"]
+
+
+class Feed:
+    """A core loader as tf.data uses it.
+
+    Args:
+        data: what to read. Its first sample is read here, once, for shapes and dtypes.
+        options: of ``s3dlio.DataLoader``.
+        state: where the first pass begins; None for the first sample of epoch 0.
+
+    Raises:
+        FormatError: a dtype that TensorFlow does not have.
+        StateError: the state does not fit.
+    """
+
+    def __init__(self, data: s3dlio.Dataset, options: Mapping[str, Any], state: Mapping[str, Any] | None) -> None:
+        self._options = dict(options)
+        self.loader = s3dlio.DataLoader(data, **options)
+        self.full_steps = len(self.loader)
+        if state is not None:
+            self.loader.load_state_dict(dict(state))
+        self.whole = len(self.loader) == self.full_steps
+        self.spec = self._spec()
+        self.left_early = 0  # passes that were ended before their last batch
+        self._number = 0
+        self._given = 0  # batches of the running pass
+        self._running: tuple[int, Iterator[Batch]] = (0, iter(()))
+
+    def _spec(self) -> dict[str, tf.TypeSpec]:
+        data, plan = self.loader.dataset, self.loader.plan
+        equal = plan.last != "short" or not (plan.samples % plan.global_batch or plan.start % plan.global_batch)
+        rows = plan.batch_size if equal else None
+        sizes = pc.min_max(data.manifest.table["size"]).as_py()
+        spec = {}
+        for field, value in sorted(data[0].items()):
+            dtype = tensor_dtype(value.dtype)
+            if dtype is None:
+                raise FormatError(
+                    f"read {data.uri(0)}: field {field!r} is {value.dtype}, expected a dtype that TensorFlow has. "
+                    "Leave it out with fields=, or rewrite it as numbers.",
+                    uri=data.uri(0),
+                )
+            if data.format.name == "raw" and sizes["min"] != sizes["max"]:
+                spec[field] = tf.RaggedTensorSpec((rows, None), dtype, ragged_rank=1, row_splits_dtype=tf.int64)
+            else:
+                spec[field] = tf.TensorSpec((rows, *value.shape), dtype)
+        return spec
+
+    def begin(self) -> np.ndarray[Any, Any]:
+        """Begin the next epoch, or the rest of a loaded one: int64 (number of the pass, its batches)."""
+        self.left_early += 0 < self._given < len(self.loader)
+        batches = iter(self.loader)
+        self._number, self._given = self._number + 1, 0
+        self._running = (self._number, batches)
+        return np.array([self._number, len(self.loader)], np.int64)
+
+    def next(self, number: tf.Tensor, step: tf.Tensor) -> list[Any]:
+        """Batch ``step`` of pass ``number`` as tensors, in the order of ``spec``.
+
+        Raises:
+            StorageError, FormatError: naming the object.
+            ClosedError: another pass has begun.
+        """
+        running, batches = self._running
+        if running != int(number):
+            raise ClosedError(
+                f"read {self.loader.dataset.uri(0)} and others: another iterator of this dataset has begun, expected "
+                "one at a time. Make a second dataset."
+            )
+        batch = next(batches)
+        self._given = int(step) + 1
+        return [self._tensor(field, batch, int(step)) for field in self.spec]
+
+    def upcoming(self) -> dict[str, Any]:
+        """The state from which the next pass will go."""
+        return self.loader.state_dict(batches=len(self.loader) if self._given else 0)
+
+    def running(self) -> dict[str, Any]:
+        """The state from which the running pass went."""
+        return self.loader.state_dict(batches=0)
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Begin the next pass from ``state``."""
+        self.loader.load_state_dict(dict(state))
+        self._given = 0
+
+    def position(self, start: Mapping[str, Any], batches: int) -> dict[str, Any]:
+        """The state after ``batches`` batches from ``start``, however many epochs that is."""
+        ruler = s3dlio.DataLoader(self.loader.dataset, **self._options)
+        ruler.load_state_dict(dict(start))
+        while batches > len(ruler):
+            batches -= len(ruler)
+            ruler.set_epoch(ruler.epoch + 1)
+        return ruler.state_dict(batches=batches)
+
+    def _tensor(self, field: str, batch: Batch, step: int) -> Any:
+        spec, rows = self.spec[field], batch.get(field)
+        if isinstance(spec, tf.RaggedTensorSpec) and rows is not None:
+            return to_ragged(rows)
+        if isinstance(rows, np.ndarray) and spec.shape[1:] == rows.shape[1:] and tensor_dtype(rows.dtype) == spec.dtype:
+            return from_array(rows)
+        raise self._misfit(field, step)
+
+    def _misfit(self, field: str, step: int) -> FormatError:
+        """The error that names the first object of the batch which is not like the first of the dataset."""
+        data, plan, spec = self.loader.dataset, self.loader.plan, self.spec[field]
+        options = {name: self._options[name] for name in ("shuffle", "seed")}
+        order = epoch_order(plan.samples, epoch=self.loader.epoch, **options)
+        for index in order(plan.rows(step).positions).tolist():
+            value = data[index].get(field)
+            if value is None or spec.shape[1:] != value.shape or tensor_dtype(value.dtype) != spec.dtype:
+                found = "missing" if value is None else f"{value.dtype} {value.shape}"
+                return FormatError(
+                    f"read {data.uri(index)}: field {field!r} is {found}, expected {spec.dtype.name} "
+                    f"{tuple(spec.shape[1:])} as in {data.uri(0)}. Give the objects one shape, or leave the field out "
+                    "with fields=; raw objects may differ in size.",
+                    uri=data.uri(index),
+                )
+        return FormatError(f"read step {step}: field {field!r} is not as in {data.uri(0)}.", uri=data.uri(0))
