@@ -86,7 +86,7 @@ def _tf_dataset(feed: Feed) -> tf.data.Dataset:
     def one_pass(_: tf.Tensor) -> tf.data.Dataset:
         begun = tf.py_function(feed.begin, [], tf.int64)
         begun.set_shape([2])
-        return tf.data.Dataset.range(begun[1]).map(lambda step: one_batch(begun[0], step), deterministic=True)
+        return tf.data.Dataset.range(begun[1]).map(lambda step: one_batch(begun[0], step))
 
     @tf.autograph.experimental.do_not_convert
     def one_batch(number: tf.Tensor, step: tf.Tensor) -> dict[str, Any]:

@@ -23,9 +23,6 @@ from rich.console import Console
 from rich.text import Text
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-from embedded_s3 import EmbeddedS3  # type: ignore[import-not-found]  # noqa: E402  # one directory up
-
 KILL_AT = 77  # with 23 steps an epoch: in the middle of the fourth, seven steps after a checkpoint
 LOG = "losses.jsonl"
 BARS = "▁▂▃▄▅▆▇█"
@@ -35,6 +32,9 @@ console = Console(highlight=False)
 
 def demo(framework: str) -> None:
     """Run it, from the server's start to its end."""
+    sys.path.append(str(HERE.parent))
+    from embedded_s3 import EmbeddedS3  # type: ignore[import-not-found]  # noqa: PLC0415  # one directory up
+
     title(1, "An S3 server in memory")
     with EmbeddedS3() as server, tempfile.TemporaryDirectory() as scratch:
         uri = f"s3://{server.bucket}/digits/"
@@ -78,9 +78,8 @@ def python(script: str, *arguments: str, cwd: str, environment: dict[str, str], 
     path = HERE / script
     say(f"$ python {os.path.relpath(path)} {' '.join(arguments)}", style="dim")
     # A session of its own, because Ctrl-C goes to every process of the terminal's: this one answers it for all.
-    with subprocess.Popen(
-        [sys.executable, path, *arguments], cwd=cwd, env=environment, start_new_session=True
-    ) as process:  # noqa: S603 -- ours
+    command = [sys.executable, path, *arguments]
+    with subprocess.Popen(command, cwd=cwd, env=environment, start_new_session=True) as process:  # noqa: S603 -- ours
         try:
             status = process.wait()
         except BaseException:

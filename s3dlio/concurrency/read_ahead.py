@@ -159,6 +159,8 @@ class ReadAhead(Generic[G]):
         if head.error is not None:
             self.close()
             try:
+                if isinstance(head.error, StopIteration):  # would pass for the end of the groups
+                    raise RuntimeError("read ahead: a task raised StopIteration.") from head.error
                 raise head.error
             finally:
                 head.error = None  # the traceback refers to this frame: break the cycle

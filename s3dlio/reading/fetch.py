@@ -119,6 +119,7 @@ class _Fetched:
 
     def result(self) -> pa.Buffer:
         if self._memory is not None:
+            self._memory.flags.writeable = False
             return pa.py_buffer(self._memory)
         assert self.buffer is not None
         return self.buffer

@@ -22,13 +22,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from s3dlio.errors import ClosedError
+from s3dlio.errors import ClosedError, StorageError
 from s3dlio.storage.arguments import check_range, directory, payload, target
 from s3dlio.storage.arrow_client import make_filesystem
-from s3dlio.storage.arrow_errors import translating_arrow
+from s3dlio.storage.arrow_errors import read_failure, translating_arrow
 from s3dlio.storage.container import Container
 from s3dlio.storage.failure import Failure, storage_error
 from s3dlio.storage.fork_gate import passing
+from s3dlio.storage.inheritance import claim, lost
 from s3dlio.storage.listing import batches, from_nanoseconds
 from s3dlio.storage.protocol import ObjectMeta
 from s3dlio.storage.spool import Spool
@@ -148,9 +149,12 @@ class ArrowStore:
 
     def delete(self, key: str) -> None:
         """As ``Store.delete``. Two or three requests."""
-        nothing_there = contextlib.suppress(FileNotFoundError, IsADirectoryError, NotADirectoryError)
-        with self._verb("delete", key, reading=False) as filesystem, nothing_there:
-            filesystem.delete_file(self.path(key))
+        with self._verb("delete", key, reading=False) as filesystem:
+            try:
+                filesystem.delete_file(self.path(key))
+            except OSError as error:
+                if read_failure(error).status != 404:
+                    raise
 
     def copy(self, source: str, target: str) -> None:
         """As ``Store.copy``."""
@@ -252,6 +256,16 @@ class ArrowStore:
     def _usable(self, operation: str, uri: str) -> Any:
         """The filesystem, made anew in a forked child. Only called inside ``passing``."""
         self._check_open(operation, uri)
+        if self._filesystem.type_name == "abfs":
+            if lost("azure"):
+                raise StorageError(
+                    f"{operation} {uri}: pyarrow's Azure client was used before this process was forked, and its "
+                    "connections cannot be shared, expected a fresh process. Start workers by 'spawn' or 'forkserver'.",
+                    uri=uri,
+                    operation=operation,
+                    attempts=0,
+                )
+            claim("azure")
         if self._pid != os.getpid():
             self._filesystem = make_filesystem(*self._origin) if self._origin else copy.copy(self._filesystem)
             self._pid = os.getpid()

@@ -61,7 +61,7 @@ def read_failure(error: BaseException) -> Failure:
     if isinstance(error, PermissionError):
         return Failure(status=403)
     text = str(error)
-    if text.endswith("is a directory"):  # pyarrow on local files: a directory is not an object
+    if text.endswith("is a directory") or text.startswith("Not a regular file"):  # which is not an object
         return Failure(status=404)
     if "NETWORK_CONNECTION" in text or "Azure Error: []" in text or "CURLE_" in text:
         return Failure(network=_network(text))

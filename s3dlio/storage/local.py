@@ -128,14 +128,17 @@ class LocalStore:
 
     def copy(self, source: str, target: str) -> None:
         """As ``Store.copy``."""
-        with self._verb("copy", source) as source_path, opened(source_path) as (descriptor, _):
-            with self._verb("copy", target, reading=False) as path:
-                pending = PendingFile(path)
-                try:
-                    pending.fill_from(descriptor)
-                    pending.publish()
-                finally:
-                    pending.discard()
+        with (
+            self._verb("copy", target, reading=False) as path,
+            self._verb("copy", source) as source_path,
+            opened(source_path) as (descriptor, _),
+        ):
+            pending = PendingFile(path)
+            try:
+                pending.fill_from(descriptor)
+                pending.publish()
+            finally:
+                pending.discard()
 
     def close(self) -> None:
         """Refuse further verbs. There is nothing to give up."""

@@ -1,15 +1,12 @@
 """``native``: S3, Azure and Google through obstore, one request a verb.
 
-Owns: the fact whether this process may use obstore. Its runtime is one set of threads for the
-process, started by the first call; after a fork the threads are gone, the runtime believes they are
-there, and every call hangs. So a forked child must not call it once a parent has: here that is an
-error, and ``storage.remote`` turns to the other engine before it comes to that.
+In a process forked from one that had used it every call would hang (``storage.inheritance``); here that is
+an error, and ``storage.remote`` turns to the other engine before it comes to that.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +17,7 @@ from s3dlio.errors import ClosedError, NotFoundError, StorageError
 from s3dlio.storage.arguments import check_range, directory, payload, target
 from s3dlio.storage.container import Container
 from s3dlio.storage.filesystem import store_filesystem
+from s3dlio.storage.inheritance import claim, lost
 from s3dlio.storage.listing import columns
 from s3dlio.storage.native_client import make_client
 from s3dlio.storage.native_errors import translating_native
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
     from s3dlio.storage.protocol import BufferLike, ObjectWriter, PutMode
     from s3dlio.uri import Uri
 
-__all__ = ["NativeStore", "runtime_lost"]
+__all__ = ["NativeStore"]
 
 _PART_BYTES = 16 << 20
 """Part of a multipart upload. S3 allows 10,000 parts, so a writer's object may have 160 GB."""
@@ -45,15 +43,6 @@ _PARTS_IN_FLIGHT = 4
 
 _LIST_ROWS = 1000
 """Keys in one answer of every provider, so one batch is one request."""
-
-_first_call_pid: int | None = None
-# The process that started obstore's runtime, as far as a fork inherits it. This is the second and last
-# module-level state of the storage floor: the runtime belongs to the process, so what is known of it does too.
-
-
-def runtime_lost() -> bool:
-    """Whether this process was forked from one that had used the native engine, so that a call would hang."""
-    return _first_call_pid is not None and _first_call_pid != os.getpid()
 
 
 class NativeStore:
@@ -228,12 +217,9 @@ class NativeStore:
             yield self._client
 
     def _check_usable(self, operation: str, uri: str) -> None:
-        global _first_call_pid  # noqa: PLW0603 - see there
         if self._client is None:
             raise ClosedError(f"{operation} {uri}: the store is closed, expected an open one. Open it again.")
-        if _first_call_pid is None:
-            _first_call_pid = os.getpid()
-        elif runtime_lost():
+        if lost("native"):
             raise StorageError(
                 f"{operation} {uri}: the native engine was used before this process was forked and would hang, "
                 "expected the arrow engine here. Use open_store, which switches, or backend='arrow'.",
@@ -241,6 +227,7 @@ class NativeStore:
                 operation=operation,
                 attempts=0,
             )
+        claim("native")
 
     def __repr__(self) -> str:
         return f"NativeStore({str(self._uri)!r}, {self._options!r})"

@@ -43,6 +43,7 @@ _STATUS = re.compile(r"status code: (\d{3})|\(code: (\d{3})\)")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _RETRIES = re.compile(r"after (\d+) retries")
 _PATH = re.compile(r'[Pp]ath "([^"\n]*)"')
+_PAST_END = re.compile(r'Wanted range starting at|CONTENT_RANGE header: "bytes 0--1/0"')  # Azurite's answers
 _URL = re.compile(r"https?://\S+")
 _METADATA = re.compile(r"https?://(169\.254\.\d+\.\d+|metadata\.google)")
 _NETWORK: tuple[tuple[re.Pattern[str], Network], ...] = (
@@ -82,6 +83,8 @@ def read_failure(error: BaseException) -> Failure:
         return Failure(text=f"found the key {named[1]!r}, which the native engine cannot name; use backend='arrow'")
     status = _STATUS.search(answer)
     code = _CODE.search(answer)
+    if _PAST_END.search(answer):
+        return Failure(status=416, attempts=attempts)
     if status is None:
         for pattern, network in _NETWORK:
             if pattern.search(answer) or pattern.search(dump):

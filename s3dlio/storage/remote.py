@@ -1,8 +1,9 @@
 """``s3://``, ``az://`` and ``gs://``: one store over both engines, and the rule of fork.
 
-The rule: ``native`` unless this process was forked from one that had used it, then ``arrow``, said in one
-warning a process. So no order of opening, listing, reading and forking hangs (``storage.native`` says why
-it would). Owns: the choice of engine at every call. Must not know: how an engine does a verb.
+The rule: the engine that was asked for (``native`` unless said otherwise), except where this process was forked
+from one that had used it in a way that a fork does not survive (``storage.inheritance``); then the other one, said
+in one warning a process. So no order of opening, listing, reading and forking hangs or mixes up answers.
+Owns: the choice of engine at every call. Must not know: how an engine does a verb.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from s3dlio.errors import ClosedError
 from s3dlio.storage.arrow import ArrowStore
 from s3dlio.storage.container import Container
-from s3dlio.storage.native import NativeStore, runtime_lost
+from s3dlio.storage.inheritance import lost
+from s3dlio.storage.native import NativeStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,7 +37,7 @@ _warned_pid: int | None = None
 
 
 class ForkWarning(RuntimeWarning):
-    """A forked process reads through the arrow engine, because its parent had used the native one."""
+    """A forked process uses another engine than the one asked for, which its parent had used."""
 
 
 class RemoteStore:
@@ -59,7 +61,9 @@ class RemoteStore:
     @property
     def backend(self) -> Literal["native", "arrow"]:
         """The engine that the next call uses."""
-        return "arrow" if self._options.backend == "arrow" or runtime_lost() else "native"
+        wanted = self._wanted
+        other: Literal["native", "arrow"] = "arrow" if wanted == "native" else "native"
+        return other if self._lost(wanted) and not self._lost(other) else wanted
 
     @property
     def options(self) -> StorageOptions:
@@ -127,13 +131,20 @@ class RemoteStore:
             engine.close()
         self._engines = {}
 
-    def _engine(self, name: str | None = None) -> Store:
+    @property
+    def _wanted(self) -> Literal["native", "arrow"]:
+        return self._options.backend or "native"
+
+    def _lost(self, name: Literal["native", "arrow"]) -> bool:
+        return lost("native") if name == "native" else self._uri.scheme == "az" and lost("azure")
+
+    def _engine(self, name: Literal["native", "arrow"] | None = None) -> Store:
         if self._closed:
             raise ClosedError(f"use {self._uri}: the store is closed, expected an open one. Open it again.")
         if name is None:
             name = self.backend
-            if name == "arrow" and self._options.backend != "arrow":
-                _warn_once()
+            if name != self._wanted:
+                _warn_once(name)
         found = self._engines.get((name, os.getpid()))
         if found is None:
             # Two threads may both get here and make one each; setdefault lets one of them win.
@@ -154,13 +165,14 @@ class RemoteStore:
         self.close()
 
 
-def _warn_once() -> None:
+def _warn_once(engine: str) -> None:
     global _warned_pid  # noqa: PLW0603 - see there
     if _warned_pid != os.getpid():
         _warned_pid = os.getpid()  # first, so that a warning turned into an error is raised once
+        other = "native" if engine == "arrow" else "arrow"
         warnings.warn(
-            "This process was forked after its parent had used the native engine, which does not survive a fork: "
-            "it reads through the arrow engine, which is slower. For full speed start workers by 'spawn' or "
+            f"This process was forked after its parent had used the {other} engine, which does not survive a fork: "
+            f"it goes on with the {engine} engine. To choose the engine yourself start workers by 'spawn' or "
             "'forkserver', or fork before the first request.",
             ForkWarning,
             stacklevel=4,
