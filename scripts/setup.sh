@@ -59,11 +59,11 @@ print("--index-strategy", "unsafe-best-match", sep="\n")
 '
 }
 
-warn_of_cuda() {
-    [ "$(uname -sm)" = "Linux x86_64" ] && [ -z "${UV_TORCH_BACKEND:-}" ] || return 0
+# torch's default wheel for Linux brings 3 GB of CUDA libraries, which no test and no example needs. Where pip is told of
+# no other source of wheels, uv takes the CPU build; UV_TORCH_BACKEND=auto make ... takes the one for this machine's GPU.
+choose_torch() {
     case "$(pip_configuration)" in *find-links=* | *index-url=*) return ;; esac
-    .venv/bin/python -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)' && return
-    echo "set-up: torch's default wheel brings 3 GB of CUDA libraries. The CPU build: UV_TORCH_BACKEND=cpu make ..." >&2
+    export UV_TORCH_BACKEND="${UV_TORCH_BACKEND:-cpu}"
 }
 
 case "${1:?demo or test}" in
@@ -73,7 +73,7 @@ test) wanted=(--editable '.[torch,tf,jax,dev]') ;;
 esac
 
 make_venv
-warn_of_cuda
+choose_torch
 if .venv/bin/python -m uv --version >/dev/null 2>&1 || .venv/bin/python -m pip install --quiet uv; then
     mapfile -t options < <(uv_options)
     .venv/bin/python -m uv pip install --python .venv/bin/python --constraint scripts/constraints.txt \

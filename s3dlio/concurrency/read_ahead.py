@@ -160,7 +160,7 @@ class ReadAhead(Generic[G]):
             self.close()
             try:
                 if isinstance(head.error, StopIteration):  # would pass for the end of the groups
-                    raise RuntimeError("read ahead: a task raised StopIteration.") from head.error
+                    raise RuntimeError("read ahead: a task raised StopIteration.") from head.error  # noqa: TRY004  # as in PEP 479
                 raise head.error
             finally:
                 head.error = None  # the traceback refers to this frame: break the cycle
