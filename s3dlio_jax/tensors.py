@@ -7,7 +7,7 @@ Guarantees: memory that JAX aliases (on the CPU it does, if aligned) is never wr
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDev
 from s3dlio.errors import FormatError, OptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from s3dlio.arrays import Array, Batch, Sample
 
@@ -49,7 +49,7 @@ class Placement:
         self._uri = uri
         self._shapes = {field: value.shape for field, value in sorted(sample.items())}
         self._dtypes = {field: value.dtype.newbyteorder("=") for field, value in sorted(sample.items())}
-        given = {field: sharding for field in sample} if isinstance(sharding, Sharding) else dict(sharding)
+        given = dict.fromkeys(sample, sharding) if isinstance(sharding, Sharding) else dict(sharding)
         if set(given) != set(sample):
             raise OptionError(
                 f"sharding: for {', '.join(sorted(given)) or 'no field'}, expected for {', '.join(sorted(sample))} as "
@@ -65,7 +65,7 @@ class Placement:
                     uri=uri,
                 )
 
-    def misfit(self, rows: int) -> str:
+    def obstacle(self, rows: int) -> str:
         """Why a batch of ``rows`` rows of all processes cannot be placed; empty if it can."""
         for field, sharding in self._shardings.items():
             shape = (rows, *self._shapes[field])
@@ -75,34 +75,37 @@ class Placement:
                 return f"field {field!r} of shape {shape} does not divide over its sharding ({error})"
         return ""
 
-    def arrays(self, batch: Batch) -> dict[str, jax.Array]:
+    def arrays(self, batch: Batch, *, name: Callable[[int], str]) -> dict[str, jax.Array]:
         """The batch of this process as its part of global arrays. Does not wait for copies to devices.
+
+        Args:
+            batch: of the core loader.
+            name: the object that a row comes from, for errors.
 
         Raises:
             FormatError: a field that is not as in the first sample.
         """
-        return {field: self._array(field, batch.get(field)) for field in self._shapes}
+        return {field: self._array(field, batch.get(field), name) for field in self._shapes}
 
-    def _array(self, field: str, rows: Array | list[Array] | None) -> jax.Array:
-        if not isinstance(rows, np.ndarray) or (rows.shape[1:], rows.dtype) != (
-            self._shapes[field],
-            self._dtypes[field],
-        ):
-            raise self.unlike(field, rows)
+    def _array(self, field: str, rows: Array | list[Array] | None, name: Callable[[int], str]) -> jax.Array:
+        if not isinstance(rows, np.ndarray) or not self._fits(field, rows[:0]):
+            raise self._misfit(field, rows, name)
         shape = (len(rows) * jax.process_count(), *self._shapes[field])
         return jax.make_array_from_process_local_data(self._shardings[field], rows, shape)
 
-    def unlike(self, field: str, rows: Array | list[Array] | None) -> FormatError:
-        """The error of a field that is not as in the first sample."""
-        if rows is None:
-            found = "missing"
-        else:
-            found = " and ".join(sorted({f"{row.dtype} {row.shape}" for row in rows}))
+    def _fits(self, field: str, rows: Array) -> bool:
+        return rows.shape[1:] == self._shapes[field] and rows.dtype == self._dtypes[field]
+
+    def _misfit(self, field: str, rows: Array | list[Array] | None, name: Callable[[int], str]) -> FormatError:
+        row, found = 0, "missing"
+        if rows is not None:
+            row = next((number for number, value in enumerate(rows) if not self._fits(field, value[None])), 0)
+            found = f"{rows[row].dtype} {rows[row].shape}"
         return FormatError(
-            f"read a batch: field {field!r} is {found}, expected {self._dtypes[field]} {self._shapes[field]} as in "
+            f"read {name(row)}: field {field!r} is {found}, expected {self._dtypes[field]} {self._shapes[field]} as in "
             f"{self._uri}. Arrays of JAX have one shape: pad the objects, leave the field out with fields=, or take "
             "batches from s3dlio.DataLoader, which gives lists.",
-            uri=self._uri,
+            uri=name(row),
         )
 
 

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from s3dlio.errors import CheckpointError
@@ -56,9 +57,10 @@ def to_target(saved: Any, target: Any, path: str) -> Any:
         saved = dict(enumerate(saved))
     if not isinstance(saved, dict) or set(saved) != set(names):
         found = ", ".join(map(str, saved)) if isinstance(saved, dict) else type(saved).__name__
+        expected = ", ".join(map(str, names))
         raise CheckpointError(
-            f"load_checkpoint at {path!r}: found {found or 'nothing'}, expected {', '.join(map(str, names)) or 'nothing'} "
-            f"as in the target's {type(target).__name__}. Pass the target that was saved."
+            f"load_checkpoint at {path!r}: found {found or 'nothing'}, expected {expected or 'nothing'} as in the "
+            f"target's {type(target).__name__}. Pass the target that was saved."
         )
     return jax.tree_util.tree_unflatten(
         treedef, [to_target(saved[name], child, f"{path}/{name}") for name, child in children]
@@ -85,7 +87,7 @@ def _name(entry: Any) -> Any:
 def _host(leaf: Any, path: str) -> Any:
     if not isinstance(leaf, jax.Array):
         return leaf
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return {"prng_impl": str(jax.random.key_impl(leaf)), "key_data": _host(jax.random.key_data(leaf), path)}
     if not (leaf.is_fully_addressable or leaf.is_fully_replicated):
         raise CheckpointError(

@@ -2,5 +2,6 @@
 
 from s3dlio_tf.checkpoint import load_checkpoint, save_checkpoint
 from s3dlio_tf.dataset import dataset
+from s3dlio_tf.hooks import CheckpointCallback
 
-__all__ = ["dataset", "load_checkpoint", "save_checkpoint"]
+__all__ = ["CheckpointCallback", "dataset", "load_checkpoint", "save_checkpoint"]

@@ -47,10 +47,19 @@ def dataset(
     Args:
         uri: a directory such as ``"s3://bucket/train/"``. Listed here, and its first sample read.
         batch_size: samples that this rank takes in a step.
-        shuffle, seed, drop_last, last, max_in_flight, prefetch_bytes: see ``s3dlio.DataLoader``.
-        rank, world_size: this process's share; with ``tf.distribute`` over several processes, pass the task's
-            index and the number of tasks. Nothing else shards the data (``AutoShardPolicy.OFF``).
-        format, fields, pattern, storage_options: see ``s3dlio.dataset``.
+        shuffle: permute the samples, anew in every epoch.
+        seed: of the permutation; the same on all ranks.
+        drop_last: leave out an incomplete final batch; short for ``last="drop"``.
+        last: "short", "pad" or "drop" the final step; by default "short", and "pad" with several ranks.
+        rank: which slice of each step is this process's; with ``tf.distribute`` over several processes, the
+            task's index. Nothing else shards the data (``AutoShardPolicy.OFF``).
+        world_size: processes that share the epoch.
+        max_in_flight: requests at the same time, a thread each.
+        prefetch_bytes: bytes of objects read ahead.
+        format: "npz", "npy" or "raw"; None decides by the keys' suffix.
+        fields: names of the fields to deliver; None for all.
+        pattern: regular expression that a key must contain below ``uri``.
+        storage_options: endpoint, credentials, engine; see ``s3dlio.dataset``.
         state: a saved state to go on from, of any framework.
 
     Returns: a dataset with an exact ``element_spec``; its batch dimension is None unless all steps are equal,

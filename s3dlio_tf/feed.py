@@ -18,14 +18,13 @@ import pyarrow.compute as pc
 import tensorflow as tf
 
 import s3dlio
-from s3dlio.dataset import epoch_order
 from s3dlio.errors import ClosedError, FormatError
 from s3dlio_tf.tensors import from_array, tensor_dtype, to_ragged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from s3dlio.arrays import Batch
+    from s3dlio.arrays import Array, Batch
 
 __all__ = ["Feed"]
 
@@ -127,23 +126,22 @@ class Feed:
         spec, rows = self.spec[field], batch.get(field)
         if isinstance(spec, tf.RaggedTensorSpec) and rows is not None:
             return to_ragged(rows)
-        if isinstance(rows, np.ndarray) and spec.shape[1:] == rows.shape[1:] and tensor_dtype(rows.dtype) == spec.dtype:
+        if isinstance(rows, np.ndarray) and self._fits(spec, rows[:0]):
             return from_array(rows)
-        raise self._misfit(field, step)
+        raise self._misfit(field, rows, step)
 
-    def _misfit(self, field: str, step: int) -> FormatError:
-        """The error that names the first object of the batch which is not like the first of the dataset."""
-        data, plan, spec = self.loader.dataset, self.loader.plan, self.spec[field]
-        options = {name: self._options[name] for name in ("shuffle", "seed")}
-        order = epoch_order(plan.samples, epoch=self.loader.epoch, **options)
-        for index in order(plan.rows(step).positions).tolist():
-            value = data[index].get(field)
-            if value is None or spec.shape[1:] != value.shape or tensor_dtype(value.dtype) != spec.dtype:
-                found = "missing" if value is None else f"{value.dtype} {value.shape}"
-                return FormatError(
-                    f"read {data.uri(index)}: field {field!r} is {found}, expected {spec.dtype.name} "
-                    f"{tuple(spec.shape[1:])} as in {data.uri(0)}. Give the objects one shape, or leave the field out "
-                    "with fields=; raw objects may differ in size.",
-                    uri=data.uri(index),
-                )
-        return FormatError(f"read step {step}: field {field!r} is not as in {data.uri(0)}.", uri=data.uri(0))
+    def _fits(self, spec: tf.TensorSpec, rows: Array) -> bool:
+        return spec.shape[1:] == rows.shape[1:] and tensor_dtype(rows.dtype) == spec.dtype
+
+    def _misfit(self, field: str, rows: Array | list[Array] | None, step: int) -> FormatError:
+        """The error that names the first row's object which is not like the first of the dataset."""
+        spec, row, found = self.spec[field], 0, "missing"
+        if rows is not None:
+            row = next((number for number, value in enumerate(rows) if not self._fits(spec, value[None])), 0)
+            found = f"{rows[row].dtype} {rows[row].shape}"
+        uri, first = (self.loader.dataset.uri(index) for index in (self.loader.step_samples(step)[row], 0))
+        return FormatError(
+            f"read {uri}: field {field!r} is {found}, expected {spec.dtype.name} {tuple(spec.shape[1:])} as in {first}. "
+            "Give the objects one shape, or leave the field out with fields=; only raw objects may differ in size.",
+            uri=uri,
+        )

@@ -104,16 +104,17 @@ class Manifest:
         with pa.memory_map(str(path)) as source:
             try:
                 table = pa.ipc.open_file(source).read_all()
-            except pa.ArrowInvalid as error:
+            except (pa.ArrowInvalid, OSError) as error:  # Arrow calls damaged metadata an I/O error
                 raise FormatError(f"load manifest {path}: {error}, expected Arrow IPC.", uri=str(path)) from error
-        found = (table.schema.metadata or {}).get(b"s3dlio.manifest")
-        if found != _VERSION or table.schema.names != _SCHEMA.names:
+        metadata = table.schema.metadata or {}
+        found = metadata.get(b"s3dlio.manifest")
+        if found != _VERSION or b"s3dlio.root" not in metadata or not table.schema.equals(_SCHEMA):
             raise FormatError(
                 f"load manifest {path}: version {found!r}, columns {table.schema.names}, expected version "
                 f"{_VERSION!r}, columns {_SCHEMA.names}. Build it again.",
                 uri=str(path),
             )
-        return cls(table, root=table.schema.metadata[b"s3dlio.root"].decode())
+        return cls(table, root=metadata[b"s3dlio.root"].decode())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the manifest to a local file as Arrow IPC."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from s3dlio.arrays import Allocator, Batch
     from s3dlio.dataset import Last, StepPlan
+    from s3dlio.dataset.order import Int64s
 
 __all__ = ["DataLoader"]
 
@@ -130,14 +131,21 @@ class DataLoader:
             workers: processes that share the batches.
             skip: batches of this worker that were already handed over.
         """
-        plan, options = self.plan, self._options
-        return BatchReader(
-            self.dataset,
-            plan,
-            epoch_order(plan.samples, shuffle=options.shuffle, seed=options.seed, epoch=self._epoch),
-            steps=range(worker + skip * workers, plan.steps, workers),
-            options=options,
-        )
+        plan = self.plan
+        steps = range(worker + skip * workers, plan.steps, workers)
+        return BatchReader(self.dataset, plan, self._order(), steps=steps, options=self._options)
+
+    def step_samples(self, step: int) -> list[int]:
+        """Sample numbers of the rows of batch ``step`` of the running iteration.
+
+        For consumers that name the object behind a row; ``dataset.uri`` does.
+        """
+        samples: list[int] = self._order()(self.plan.rows(step).positions).tolist()
+        return samples
+
+    def _order(self) -> Callable[[Int64s], Int64s]:
+        options = self._options
+        return epoch_order(len(self.dataset), shuffle=options.shuffle, seed=options.seed, epoch=self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
         """Begin with this epoch, from its first sample, at the next iteration. Not needed in plain loops."""

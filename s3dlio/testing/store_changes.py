@@ -46,6 +46,7 @@ class ChangesSuite:
         ids=lambda data: type(data).__name__,
     )
     def test_put(self, store: Store, raw: RawObjects, key: str, data: Any) -> None:
+        """Everything with the buffer protocol is stored byte by byte."""
         expected = pa.py_buffer(data).to_pybytes()
         meta = store.put(key, data)
         assert (meta.key, meta.size) == (key, len(expected))
@@ -55,12 +56,14 @@ class ChangesSuite:
         assert meta.etag in {found.etag, None}
 
     def test_put_what_is_not_contiguous(self, store: Store, raw: RawObjects, key: str) -> None:
+        """Strided memory and what is no memory are refused, and nothing is stored."""
         for data in (np.arange(10)[::2], np.zeros((4, 4))[:, 1], "text", 7, None):
             with pytest.raises(OptionError):
                 store.put(key, data)
         assert raw.read(key) is None
 
     def test_put_overwrites(self, store: Store, raw: RawObjects, key: str) -> None:
+        """The newer version is there whole, under another ETag."""
         store.put(key, b"a long first version")
         first = store.head(key).etag
         store.put(key, b"second")
@@ -69,6 +72,7 @@ class ChangesSuite:
         assert first is None or store.head(key).etag != first
 
     def test_put_large(self, store: Store, raw: RawObjects, key: str) -> None:
+        """Several parts make one object; so does a large create."""
         content = np.random.default_rng(2).integers(0, 256, LARGE, np.uint8)
         store.put(key, content)
         assert raw.read(key) == content.tobytes()
@@ -77,6 +81,7 @@ class ChangesSuite:
         assert raw.read(key) == content.tobytes()
 
     def test_create(self, store: Store, raw: RawObjects, key: str) -> None:
+        """It stores under a free key and touches nothing under another."""
         assert store.put(key, b"first", mode="create").size == 5
         with pytest.raises(ExistsError) as caught:
             store.put(key, b"second", mode="create")
@@ -84,12 +89,14 @@ class ChangesSuite:
         assert raw.read(key) == b"first"
 
     def test_create_fails_on_an_empty_object(self, store: Store, raw: RawObjects, key: str) -> None:
+        """An object without bytes is an object."""
         raw.write(key, b"")
         with pytest.raises(ExistsError):
             store.put(key, b"second", mode="create")
         assert raw.read(key) == b""
 
     def test_writer(self, store: Store, raw: RawObjects, key: str) -> None:
+        """Pieces make one object that nobody sees before close."""
         with store.open_writer(key) as writer:
             assert writer.write(b"one ") == 4
             assert writer.write(np.frombuffer(b"two ", np.uint8)) == 4
@@ -103,6 +110,7 @@ class ChangesSuite:
         assert meta.etag in {store.head(key).etag, None}
 
     def test_writer_of_nothing(self, store: Store, raw: RawObjects, key: str) -> None:
+        """No piece makes an object without bytes."""
         with store.open_writer(key):
             pass
         assert raw.read(key) == b""
@@ -126,6 +134,7 @@ class ChangesSuite:
     def test_writer_that_gives_up(
         self, store: Store, raw: RawObjects, key: str, size: int, existing: bytes | None, how: str
     ) -> None:
+        """Aborted or left by an exception it publishes nothing and leaves nothing behind."""
         if existing is not None:
             raw.write(key, existing)
         writer = store.open_writer(key)
@@ -145,6 +154,7 @@ class ChangesSuite:
             writer.write(b"1")
 
     def test_writer_after_close(self, store: Store, raw: RawObjects, key: str) -> None:
+        """Close repeats its result; everything else is misuse or nothing."""
         writer = store.open_writer(key)
         writer.write(b"1")
         first = writer.close()
@@ -156,6 +166,7 @@ class ChangesSuite:
         assert raw.unfinished(key.rpartition("/")[0]) == []
 
     def test_writer_refuses_what_is_no_buffer(self, store: Store, raw: RawObjects, key: str) -> None:
+        """A refused piece does not spoil the others."""
         with store.open_writer(key) as writer:
             writer.write(b"1")
             with pytest.raises(OptionError):
@@ -164,6 +175,7 @@ class ChangesSuite:
         assert raw.read(key) == b"12"
 
     def test_list(self, store: Store, raw: RawObjects, prefix: str) -> None:
+        """A prefix is a directory and the listing is recursive."""
         names = ["a", "b/c", "b/d/e", "b/d/f", "b.x", "bc/g", "z"]
         for name in names:
             raw.write(f"{prefix}/{name}", name.encode())
@@ -177,6 +189,7 @@ class ChangesSuite:
         assert keys(store, f"{prefix}/b/n/o/n/e") == []
 
     def test_list_columns(self, store: Store, raw: RawObjects, prefix: str) -> None:
+        """Types, sizes, ETags and times of a listing."""
         raw.write(f"{prefix}/one", b"1")
         raw.write(f"{prefix}/empty", b"")
         batches = [*store.list(prefix)]
@@ -188,6 +201,7 @@ class ChangesSuite:
             assert row["mtime"] is None or abs(row["mtime"] - dt.datetime.now(dt.UTC)) < dt.timedelta(hours=1)
 
     def test_list_leaves_out_directory_markers(self, store: Store, raw: RawObjects, prefix: str) -> None:
+        """A directory is no object, empty or not."""
         raw.write(f"{prefix}/lone/", b"")
         raw.write(f"{prefix}/full/", b"")
         raw.write(f"{prefix}/full/x", b"1")
@@ -196,17 +210,20 @@ class ChangesSuite:
         assert keys(store, f"{prefix}/lone") == []
 
     def test_list_can_be_left(self, store: Store, raw: RawObjects, prefix: str) -> None:
+        """An iterator that is dropped disturbs nothing."""
         raw.write(f"{prefix}/a", b"1")
         next(iter(store.list(prefix)))
         assert keys(store, prefix) == [f"{prefix}/a"]
 
     def test_list_many(self, store: Store, raw: RawObjects, prefix: str) -> None:
+        """More keys than one answer of a server holds."""
         expected = [f"{prefix}/{number:05d}" for number in range(self.paging_keys)]
         for key in expected:
             raw.write(key, b"1")
         assert keys(store, prefix) == expected
 
     def test_delete(self, store: Store, raw: RawObjects, prefix: str) -> None:
+        """One object goes, its neighbours and directories stay; nothing there is no error."""
         for name in ("a", "a.b", "dir/x"):
             raw.write(f"{prefix}/{name}", b"1")
         store.delete(f"{prefix}/a")
@@ -221,6 +238,7 @@ class ChangesSuite:
             store.get(f"{prefix}/a")
 
     def test_copy(self, store: Store, raw: RawObjects, prefix: str) -> None:
+        """Content arrives under the new key, also over an object and in a new directory."""
         raw.write(f"{prefix}/from", b"content")
         raw.write(f"{prefix}/to", b"what was there")
         store.copy(f"{prefix}/from", f"{prefix}/to")

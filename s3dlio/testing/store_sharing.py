@@ -70,6 +70,7 @@ class SharingSuite:
     Azure writes in place; then only the end is asserted."""
 
     def test_threads(self, store: Store, raw: RawObjects, prefix: str) -> None:
+        """Every verb from many threads at a time."""
         raw.write(f"{prefix}/shared", b"shared" * 1000)
 
         def work(number: int) -> None:
@@ -88,6 +89,7 @@ class SharingSuite:
         assert left == 1 + 3 * self.threads
 
     def test_racing_creators(self, store: Store, raw: RawObjects, key: str) -> None:
+        """One of eight wins, or at least one where the server does not decide."""
         barrier = threading.Barrier(8)
 
         def create(number: int) -> int | None:
@@ -106,6 +108,7 @@ class SharingSuite:
         assert raw.read(key) in {bytes([number]) * 1000 for number in winners}
 
     def test_readers_see_one_version(self, store: Store, key: str) -> None:
+        """While an object is overwritten, readers get one version or an error, never a mixture."""
         versions = [bytes([number]) * 50_000 for number in range(6)]
         store.put(key, versions[0])
         done = threading.Event()
@@ -135,6 +138,7 @@ class SharingSuite:
 
     @pytest.mark.parametrize("before", ["nothing", "list", "get", "threads"])
     def test_fork(self, store: Store, raw: RawObjects, key: str, before: str) -> None:
+        """A forked child lists, reads and writes, whatever its parent did before or does meanwhile."""
         raw.write(key, b"content")
         done = subprocess.run(
             [sys.executable, "-c", FORK_SCRIPT],

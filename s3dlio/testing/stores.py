@@ -25,7 +25,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import pytest
 
-from s3dlio.errors import ClosedError, NotFoundError, OptionError, PreconditionError, ShortReadError, StorageError
+from s3dlio.errors import ClosedError, NotFoundError, OptionError, PreconditionError, ShortReadError
 from s3dlio.storage import Store
 from s3dlio.testing.store_changes import ChangesSuite
 from s3dlio.testing.store_sharing import SharingSuite
@@ -86,11 +86,13 @@ class StoreSuite(ChangesSuite, SharingSuite):
         return f"{prefix}/object"
 
     def test_it_is_a_store(self, store: Store) -> None:
+        """It has every verb."""
         assert isinstance(store, Store)
         assert isinstance(store.atomic_create, bool)
         assert store.uri("k").endswith("/k")
 
     def test_get(self, store: Store, raw: RawObjects, key: str) -> None:
+        """The whole object, read-only."""
         raw.write(key, CONTENT)
         data = store.get(key)
         assert isinstance(data, pa.Buffer)
@@ -98,6 +100,7 @@ class StoreSuite(ChangesSuite, SharingSuite):
         assert not data.is_mutable
 
     def test_get_empty(self, store: Store, raw: RawObjects, key: str) -> None:
+        """An object without bytes can be read in every way."""
         raw.write(key, b"")
         assert store.get(key).size == 0
         assert store.head(key).size == 0
@@ -105,12 +108,14 @@ class StoreSuite(ChangesSuite, SharingSuite):
         store.get_into(key, bytearray())
 
     def test_get_large(self, store: Store, raw: RawObjects, key: str) -> None:
+        """Many parts of the network make one buffer."""
         content = np.random.default_rng(1).bytes(20 << 20)
         raw.write(key, content)
         assert store.get(key).equals(pa.py_buffer(content))
         assert store.get_range(key, 1 << 20, 19 << 20).equals(pa.py_buffer(content[1 << 20 : 19 << 20]))
 
     def test_head(self, store: Store, raw: RawObjects, key: str) -> None:
+        """Size, ETag without quotes, and an aware time."""
         raw.write(key, CONTENT)
         meta = store.head(key)
         assert (meta.key, meta.size) == (key, len(CONTENT))
@@ -122,6 +127,7 @@ class StoreSuite(ChangesSuite, SharingSuite):
 
     @pytest.mark.parametrize("verb", ["head", "get", "get_range", "get_into", "copy"])
     def test_reading_what_is_not_there(self, store: Store, raw: RawObjects, prefix: str, verb: str) -> None:
+        """NotFoundError with the URI, for keys, directories and below objects."""
         raw.write(f"{prefix}/dir/x", b"1")
         for key in (f"{prefix}/none", f"{prefix}/dir", f"{prefix}/dir/", f"{prefix}/dir/x/y"):
             with pytest.raises(NotFoundError) as caught:
@@ -135,6 +141,7 @@ class StoreSuite(ChangesSuite, SharingSuite):
         ("start", "end"), [(0, 1), (0, 10240), (5, 5), (0, 0), (10240, 10240), (10239, 10240), (255, 7000)]
     )
     def test_get_range(self, store: Store, raw: RawObjects, key: str, start: int, end: int) -> None:
+        """Half-open ranges, into a new buffer and into the caller's."""
         raw.write(key, CONTENT)
         data = store.get_range(key, start, end)
         assert data.to_pybytes() == CONTENT[start:end]
@@ -147,6 +154,7 @@ class StoreSuite(ChangesSuite, SharingSuite):
         ("start", "end"), [(0, 10241), (10240, 10241), (10241, 10242), (10241, 10241), (5, 1 << 40)]
     )
     def test_range_past_the_end(self, store: Store, raw: RawObjects, key: str, start: int, end: int) -> None:
+        """Never fewer bytes than asked for: an error that no retry mends."""
         raw.write(key, CONTENT)
         with pytest.raises(ShortReadError) as caught:
             store.get_range(key, start, end)
@@ -157,12 +165,14 @@ class StoreSuite(ChangesSuite, SharingSuite):
                 store.get_into(key, bytearray(end - start), start)
 
     def test_range_past_the_end_of_an_empty_object(self, store: Store, raw: RawObjects, key: str) -> None:
+        """Servers answer this one in ways of their own."""
         raw.write(key, b"")
         with pytest.raises(ShortReadError):
             store.get_range(key, 0, 1)
 
     @pytest.mark.parametrize(("start", "end"), [(-1, 5), (5, 4), (-5, -1)])
     def test_range_that_is_none(self, store: Store, raw: RawObjects, key: str, start: int, end: int) -> None:
+        """Backward and negative ranges are refused."""
         raw.write(key, CONTENT)
         with pytest.raises(OptionError):
             store.get_range(key, start, end)
@@ -170,6 +180,7 @@ class StoreSuite(ChangesSuite, SharingSuite):
             store.get_into(key, bytearray(3), -1)
 
     def test_get_into_numpy(self, store: Store, raw: RawObjects, key: str) -> None:
+        """A row of an array is filled and its neighbours are not touched."""
         numbers = np.arange(1000, dtype=np.float64)
         raw.write(key, numbers.tobytes())
         batch = np.zeros((3, 500))
@@ -177,6 +188,7 @@ class StoreSuite(ChangesSuite, SharingSuite):
         np.testing.assert_array_equal(batch, [np.zeros(500), numbers[500:], np.zeros(500)])
 
     def test_get_into_what_cannot_be_filled(self, store: Store, raw: RawObjects, key: str) -> None:
+        """Read-only and strided memory are refused."""
         raw.write(key, CONTENT)
         with pytest.raises(OptionError):
             store.get_into(key, b"read-only")
@@ -184,6 +196,7 @@ class StoreSuite(ChangesSuite, SharingSuite):
             store.get_into(key, np.zeros(10, np.uint8)[::2])
 
     def test_pinned_to_a_version(self, store: Store, raw: RawObjects, key: str) -> None:
+        """An ETag admits its version and refuses the next one."""
         raw.write(key, CONTENT)
         etag = store.head(key).etag
         memory = bytearray(4)
@@ -205,15 +218,18 @@ class StoreSuite(ChangesSuite, SharingSuite):
     )
     @pytest.mark.parametrize("verb", ["head", "get", "get_range", "get_into", "put", "open_writer", "delete", "copy"])
     def test_keys_that_no_object_has(self, store: Store, bad: str, verb: str) -> None:
+        """Refused by every verb before a request."""
         with pytest.raises(OptionError):
             call(store, verb, bad)
 
     @pytest.mark.parametrize("verb", ["put", "open_writer", "delete"])
     def test_a_directory_cannot_be_written(self, store: Store, prefix: str, verb: str) -> None:
+        """A key that ends in a slash names no object."""
         with pytest.raises(OptionError):
             call(store, verb, f"{prefix}/dir/")
 
     def test_awkward_keys(self, store: Store, raw: RawObjects, prefix: str) -> None:
+        """Names arrive as they were given, through every verb."""
         keys = [f"{prefix}/{name}" for name in self.awkward_keys]
         for key in keys:
             store.put(key, key.encode())
@@ -230,6 +246,7 @@ class StoreSuite(ChangesSuite, SharingSuite):
 
     @pytest.mark.parametrize("verb", ["get", "put", "open_writer", "list", "copy"])
     def test_missing_container(self, missing: Store | None, verb: str) -> None:
+        """NotFoundError that names it."""
         if missing is None:  # then there is no container that could be missing
             return
         with pytest.raises(NotFoundError) as caught:
@@ -237,6 +254,7 @@ class StoreSuite(ChangesSuite, SharingSuite):
         assert missing.uri("key").removesuffix("/key").rpartition("/")[2] in str(caught.value)
 
     def test_pickle(self, store: Store, raw: RawObjects, key: str) -> None:
+        """A store that arrives in another process is the same store."""
         raw.write(key, CONTENT)
         other = pickle.loads(pickle.dumps(store))
         assert type(other) is type(store)
@@ -244,6 +262,7 @@ class StoreSuite(ChangesSuite, SharingSuite):
         assert other.get(key).to_pybytes() == CONTENT
 
     def test_filesystem(self, store: Store, prefix: str) -> None:
+        """Parquet through the store's pyarrow filesystem."""
         table = pa.table({"x": range(1000), "y": [str(n) for n in range(1000)]})
         filesystem: Any = store.filesystem
         store.put(f"{prefix}/d/keep", b"makes the directory where directories are real")
@@ -254,6 +273,7 @@ class StoreSuite(ChangesSuite, SharingSuite):
         assert store.head(f"{prefix}/d/t.parquet").size > 0
 
     def test_close(self, store: Store, key: str) -> None:
+        """Idempotent, for this handle only, and final."""
         store.put(key, b"1")
         with pickle.loads(pickle.dumps(store)) as other:
             other.get(key)
@@ -262,10 +282,6 @@ class StoreSuite(ChangesSuite, SharingSuite):
             with pytest.raises(ClosedError):
                 call(other, verb, key)
         assert store.get(key).to_pybytes() == b"1", "closing one handle closed another"
-
-    def test_errors_are_of_the_tree(self) -> None:
-        for error in (NotFoundError, ShortReadError, PreconditionError):
-            assert issubclass(error, StorageError)
 
 
 def _list(store: Store, key: str) -> object:

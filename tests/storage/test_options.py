@@ -1,0 +1,129 @@
+import pickle
+
+import pytest
+
+from s3dlio.errors import OptionError
+from s3dlio.storage import StorageOptions
+
+AWS = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "hidden", "AWS_REGION": "eu-west-1"}
+
+
+def test_defaults_reach_aws_unsigned_by_options():
+    options = StorageOptions.from_env("s3", {})
+    assert options == StorageOptions()
+
+
+def test_s3_variables():
+    found = StorageOptions.from_env("s3", {**AWS, "AWS_SESSION_TOKEN": "t", "AWS_ENDPOINT_URL": "http://h:1"})
+    assert found == StorageOptions(
+        access_key_id="id",
+        secret_access_key="hidden",
+        session_token="t",
+        region="eu-west-1",
+        endpoint_url="http://h:1",
+    )
+
+
+def test_the_more_special_variable_wins():
+    environ = {
+        "AWS_ENDPOINT_URL": "http://general",
+        "AWS_ENDPOINT_URL_S3": "http://special",
+        "AWS_REGION": "",
+        "AWS_DEFAULT_REGION": "ap-south-1",
+    }
+    found = StorageOptions.from_env("s3", environ)
+    assert found.endpoint_url == "http://special"
+    assert found.region == "ap-south-1", "an empty variable counts as not set"
+
+
+def test_azure_variables():
+    environ = {
+        "AZURE_STORAGE_ACCOUNT_NAME": "acc",
+        "AZURE_STORAGE_ACCOUNT_KEY": "a2V5",
+        "AZURE_STORAGE_ENDPOINT": "http://127.0.0.1:10000/acc",
+    }
+    found = StorageOptions.from_env("az", environ)
+    assert found == StorageOptions(account_name="acc", account_key="a2V5", endpoint_url="http://127.0.0.1:10000/acc")
+
+
+def test_azure_connection_string():
+    text = "DefaultEndpointsProtocol=http;AccountName=acc;AccountKey=a2V5PQ==;BlobEndpoint=http://h:1/acc;"
+    found = StorageOptions.from_env("az", {"AZURE_STORAGE_CONNECTION_STRING": text})
+    assert (found.account_name, found.account_key, found.endpoint_url) == ("acc", "a2V5PQ==", "http://h:1/acc")
+    assert StorageOptions.from_env("az", {"AZURE_STORAGE_CONNECTION_STRING": text}, account_name="x").account_name == "x"
+    with pytest.raises(OptionError, match="connection_string") as caught:
+        StorageOptions(connection_string="nonsense=secret1")
+    assert "secret1" not in str(caught.value)
+
+
+def test_schemes_read_their_own_variables():
+    both = {**AWS, "AZURE_STORAGE_ACCOUNT": "acc", "STORAGE_EMULATOR_HOST": "http://g:1"}
+    assert StorageOptions.from_env("az", both) == StorageOptions(account_name="acc")
+    assert StorageOptions.from_env("gs", both) == StorageOptions(endpoint_url="http://g:1")
+    assert StorageOptions.from_env("file", both) == StorageOptions()
+
+
+def test_overrides_win():
+    found = StorageOptions.from_env("s3", {**AWS, "S3DLIO_BACKEND": "arrow"}, backend="native", region="r")
+    assert (found.backend, found.region, found.access_key_id) == ("native", "r", "id")
+
+
+def test_backend_variable():
+    assert StorageOptions.from_env("s3", {"S3DLIO_BACKEND": "arrow"}).backend == "arrow"
+    with pytest.raises(OptionError, match="'rust'.*native"):
+        StorageOptions.from_env("s3", {"S3DLIO_BACKEND": "rust"})
+    assert StorageOptions.from_env("memory", {"S3DLIO_BACKEND": "rust"}).backend is None
+
+
+def test_unknown_variable_is_warned_about():
+    with pytest.warns(UserWarning, match="S3DLIO_BACKENT is not read.*S3DLIO_BACKEND"):
+        StorageOptions.from_env("s3", {"S3DLIO_BACKENT": "arrow"})
+
+
+def test_unknown_option():
+    with pytest.raises(OptionError, match="unknown option 'endpoint'.*region.*Did you mean 'endpoint_url'") as caught:
+        StorageOptions.from_env("s3", {}, endpoint="http://x")
+    assert caught.value.field == "endpoint"
+    with pytest.raises(OptionError, match="unknown option"):
+        StorageOptions().replace(nonsense=1)
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("backend", {"backend": "rust"}),
+        ("addressing", {"addressing": "host"}),
+        ("max_attempts", {"max_attempts": 0}),
+        ("connect_timeout_s", {"connect_timeout_s": 0}),
+        ("read_timeout_s", {"read_timeout_s": -1}),
+        ("retry_deadline_s", {"retry_deadline_s": float("nan")}),
+        ("secret_access_key", {"access_key_id": "a"}),
+        ("access_key_id", {"secret_access_key": "a"}),
+        ("endpoint_url", {"endpoint_url": "localhost:9000"}),
+        ("endpoint_url", {"endpoint_url": "http://h", "allow_http": False}),
+    ],
+)
+def test_illegal_values(field, values):
+    with pytest.raises(OptionError) as caught:
+        StorageOptions(**values)
+    assert caught.value.field == field
+
+
+def test_secrets_are_masked():
+    options = StorageOptions(
+        access_key_id="SECRET1",
+        secret_access_key="SECRET2",
+        session_token="SECRET3",
+        account_key="SECRET4",
+        sas_token="SECRET5",
+        connection_string="AccountName=a;AccountKey=SECRET6",
+        region="shown",
+    )
+    assert "SECRET" not in repr(options)
+    assert "SECRET" not in str(options)
+    assert "region='shown'" in repr(options)
+
+
+def test_pickle():
+    options = StorageOptions(region="r", backend="arrow")
+    assert pickle.loads(pickle.dumps(options)) == options
