@@ -141,7 +141,7 @@ class Feed:
             found = f"{rows[row].dtype} {rows[row].shape}"
         uri, first = (self.loader.dataset.uri(index) for index in (self.loader.step_samples(step)[row], 0))
         return FormatError(
-            f"read {uri}: field {field!r} is {found}, expected {spec.dtype.name} {tuple(spec.shape[1:])} as in {first}. "
-            "Give the objects one shape, or leave the field out with fields=; only raw objects may differ in size.",
+            f"read {uri}: field {field!r} is {found}, expected {spec.dtype.name} {tuple(spec.shape[1:])} as in "
+            f"{first}. Give the objects one shape, or leave the field out with fields=; only raw objects may differ.",
             uri=uri,
         )

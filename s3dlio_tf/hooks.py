@@ -59,11 +59,7 @@ class CheckpointCallback(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         if not hasattr(dataset, "feed"):
-            raise OptionError(
-                f"dataset: got {type(dataset).__name__} without a position, expected what s3dlio_tf.dataset gave, "
-                "before map and the like.",
-                field="dataset",
-            )
+            raise OptionError("dataset: expected what s3dlio_tf.dataset gave, before map. Pass that.", field="dataset")
         if every_batches is not None and every_batches < 1:
             raise OptionError(f"every_batches: got {every_batches}, expected >= 1 or None.", field="every_batches")
         if keras.backend.backend() != "tensorflow":
@@ -81,27 +77,24 @@ class CheckpointCallback(keras.callbacks.Callback):
         """Restore the newest checkpoint, if there is one."""
         if not self.model.built:
             raise CheckpointError(
-                f"train {self.model.name}: its variables are not made yet, expected a built model, whose state can be "
-                "restored. Begin it with keras.Input(shape), or call it on a batch first."
+                f"train {self.model.name}: it is not built, expected variables to restore. Begin it with "
+                "keras.Input(shape), or call it on a batch first."
             )
         if self._catch_up is not None:
             self._catch_up.close()  # an earlier fit was interrupted
         if not self.model.optimizer.built:
             self.model.optimizer.build(self.model.trainable_variables)
         self._skipped = 0
-        committed = steps(self._uri, storage_options=self._storage_options)
-        if committed:
+        self._progress = Progress(self._feed)
+        if committed := steps(self._uri, storage_options=self._storage_options):
             self._restore(load_state(self._uri, step=committed[-1], storage_options=self._storage_options))
-        else:
-            self._progress = Progress(self._feed)
         self._saved_step = self._progress.step + self._skipped
 
     def _restore(self, saved: SavedState) -> None:
         where = saved.metadata.get("keras")
         if where is None or saved.loader is None or saved.step is None:
             raise CheckpointError(
-                f"restore {self._uri}: step {saved.step} was not saved by CheckpointCallback, expected one that was. "
-                "Choose another root."
+                f"restore {self._uri}: step {saved.step} is not of CheckpointCallback, expected one. Use another root."
             )
         assign_variables(self.model.variables, saved.trees["model"], tree="model")
         assign_variables(self.model.optimizer.variables, saved.trees["optimizer"], tree="optimizer")
@@ -113,7 +106,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         """Count through what was trained before the restart."""
         self._epoch = epoch
         self.model._initial_epoch = None  # noqa: SLF001  # it has been used, and would outlive this fit
-        if self._saved is not None and self._skipped:
+        if self._saved and self._skipped:
             self._catch_up = CatchUp(self.model, batches=self._skipped, metrics=self._saved.trees["metrics"])
         self._saved = None
 
@@ -141,14 +134,13 @@ class CheckpointCallback(keras.callbacks.Callback):
     def _save(self, epoch: int, batch: int) -> None:
         """Save: to go on with batch number ``batch`` of Keras epoch ``epoch``."""
         model, step = self.model, self._progress.step
-        trees = {
-            "model": variable_arrays(model.variables),
-            "optimizer": variable_arrays(model.optimizer.variables),
-            "metrics": variable_arrays(model.metrics_variables if batch else []),
-        }
         save_state(
             self._uri,
-            trees,
+            {
+                "model": variable_arrays(model.variables),
+                "optimizer": variable_arrays(model.optimizer.variables),
+                "metrics": variable_arrays(model.metrics_variables if batch else []),
+            },
             loader=self._progress.position(),
             step=step,
             metadata={"keras": {"epoch": epoch, "batch": batch}},

@@ -33,7 +33,8 @@ def from_array(array: Array) -> tf.Tensor:
     any more. Text, read-only arrays and the types of ml_dtypes (bfloat16, float8) are copied: DLPack has no
     room for them.
     """
-    if array.dtype.kind in "biufc" and array.flags.writeable and array.dtype.isnative:
+    plain = array.dtype.kind in "biufc" and array.dtype.isbuiltin == 1  # native, and not of ml_dtypes
+    if plain and array.flags.writeable:
         return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
     return tf.constant(array)
 

@@ -46,7 +46,7 @@ def test_relative_paths_and_home(tmp_path, monkeypatch):
     assert Uri.parse(Path("x")).path == f"{tmp_path}/x"
 
 
-@pytest.mark.parametrize("text", ["http://host/a", "ftp://h", "s3://", "az:///key", "memory://"])
+@pytest.mark.parametrize("text", ["http://host/a", "ftp://h", "s3://", "az:", "memory://"])
 def test_refused(text):
     with pytest.raises(OptionError) as caught:
         Uri.parse(text)
@@ -75,12 +75,17 @@ def test_printing_and_parsing_are_inverse_with_an_account(key):
     assert Uri.parse(str(uri)) == uri
 
 
-@given(KEYS)
-@pytest.mark.xfail(reason="a local name with '%' prints unquoted and is parsed as an escape")
+@given(KEYS.filter(lambda key: "%" not in key))
 def test_printing_and_parsing_are_inverse_for_files(key):
     for scheme in ("file", "direct"):
         uri = Uri(scheme, "", key)
         assert Uri.parse(str(uri)) == uri
+
+
+@pytest.mark.xfail(reason="a local name with '%' prints unquoted and is parsed as an escape")
+def test_printing_and_parsing_are_inverse_for_files_with_escapes():
+    uri = Uri.parse("/tmp/a%20b")
+    assert Uri.parse(str(uri)) == uri
 
 
 def test_children_and_keys():

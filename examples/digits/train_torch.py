@@ -43,9 +43,9 @@ def train(options: argparse.Namespace) -> None:
     data = S3IterableDataset(f"{options.uri}/train/", batch_size=options.batch_size, shuffle=True, seed=options.seed)
     workers = {"num_workers": options.workers}
     if options.workers:
-        # Keep the workers from epoch to epoch, and do not fork them: a process that was forked from one that has
+        # Keep the workers from epoch to epoch, and start them anew: a process that was forked from one that has
         # read a checkpoint reads on with a slower client (s3dlio says so in a warning).
-        workers |= {"persistent_workers": True, "multiprocessing_context": "forkserver"}
+        workers |= {"persistent_workers": True, "multiprocessing_context": "spawn"}
     loader = DataLoader(data, **workers)
 
     # Weights, optimizer and the position in the data come from one commit, so they always fit together.

@@ -119,6 +119,8 @@ class DataLoader:
             self._begin(self._epoch + 1)
         iteration = _Iteration(self.worker_batches(0, 1), self._handed_over, self._ended)
         self._running = weakref.ref(iteration)
+        if self._closed:  # by another thread, which may not have seen this iteration
+            iteration.close()
         return iteration
 
     def worker_batches(self, worker: int, workers: int, *, skip: int = 0) -> BatchReader:

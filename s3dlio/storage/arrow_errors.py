@@ -27,6 +27,7 @@ _AWS_UNKNOWN = re.compile(r"Unable to parse ExceptionName: (\w+)")
 _AZURE = re.compile(r"Azure Error: \[(\w*)\](?: (\d{3})\b)?")
 _CURL = re.compile(r"curlCode: (\d+)")
 _URL = re.compile(r"https?://\S+")
+_QUERY = re.compile(r"(?<=\S)\?\w+=[^\s']*")
 _CURL_CODES: dict[str, Network] = {"6": "dns", "7": "refused", "28": "timeout", "35": "tls", "60": "tls"}
 _WORDS: tuple[tuple[str, Network], ...] = (
     ("Could not resolve", "dns"),
@@ -51,7 +52,7 @@ def translating_arrow(
         raise
     except (OSError, pa.ArrowException, ValueError) as error:
         translated = storage_error(read_failure(error), operation, uri, container, etag=etag, create=create)
-        raise translated from error
+        raise translated from _without_queries(error)
 
 
 def read_failure(error: BaseException) -> Failure:
@@ -63,9 +64,9 @@ def read_failure(error: BaseException) -> Failure:
     text = str(error)
     if text.endswith("is a directory") or text.startswith("Not a regular file"):  # which is not an object
         return Failure(status=404)
-    if "NETWORK_CONNECTION" in text or "Azure Error: []" in text or "CURLE_" in text:
-        return Failure(network=_network(text))
     aws, azure = _AWS.search(text), _AZURE.search(text)
+    if "NETWORK_CONNECTION" in text or (azure is not None and not azure[1] and not azure[2]):
+        return Failure(network=_network(text))
     if aws is not None:
         named = _AWS_UNKNOWN.search(text)
         code = named[1] if named else aws[1] if aws[1] != "UNKNOWN" else ""
@@ -80,6 +81,13 @@ def _network(text: str) -> Network:
     if curl is not None and curl[1] in _CURL_CODES:
         return _CURL_CODES[curl[1]]
     return next((network for word, network in _WORDS if word in text), "broken")
+
+
+def _without_queries(error: Exception) -> Exception:
+    """The error without what follows "?" in its URLs: a traceback must not show an Azure signature."""
+    text = str(error)
+    masked = _QUERY.sub("?...", text)
+    return error if masked == text else OSError(masked)
 
 
 def _one_line(text: str) -> str:

@@ -56,6 +56,7 @@ def labelled(place):
     """samples -> a place of that many NPZ, of which sample i holds x = i everywhere (4, 3) and label i."""
 
     def fill(samples):
+        place.store.clear()
         for n in range(samples):
             place.put(f"{n:04d}.npz", {"x": np.full((4, 3), n, "<f4"), "label": np.int64(n)})
         return place

@@ -50,7 +50,9 @@ def test_azure_connection_string():
     text = "DefaultEndpointsProtocol=http;AccountName=acc;AccountKey=a2V5PQ==;BlobEndpoint=http://h:1/acc;"
     found = StorageOptions.from_env("az", {"AZURE_STORAGE_CONNECTION_STRING": text})
     assert (found.account_name, found.account_key, found.endpoint_url) == ("acc", "a2V5PQ==", "http://h:1/acc")
-    assert StorageOptions.from_env("az", {"AZURE_STORAGE_CONNECTION_STRING": text}, account_name="x").account_name == "x"
+    assert (
+        StorageOptions.from_env("az", {"AZURE_STORAGE_CONNECTION_STRING": text}, account_name="x").account_name == "x"
+    )
     with pytest.raises(OptionError, match="connection_string") as caught:
         StorageOptions(connection_string="nonsense=secret1")
     assert "secret1" not in str(caught.value)

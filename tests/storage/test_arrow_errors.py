@@ -1,0 +1,80 @@
+import errno
+
+import pyarrow as pa
+import pytest
+
+from s3dlio.errors import AccessError, NotFoundError, ShortReadError, StorageError, StorageTimeoutError, ThrottledError
+from s3dlio.storage.arrow_errors import translating_arrow
+from s3dlio.storage.container import Container
+
+S3 = Container("s3://bucket", "bucket", "http://h:1")
+AZURE = Container("az://box", "box")
+
+
+def aws(code, more=""):
+    return OSError(f"When getting key 'k' in bucket 'bucket': AWS Error {code} during HeadObject operation: {more}")
+
+
+def azure(code, more=""):
+    return OSError(
+        f"GetProperties failed for 'https://a.blob/box/k?sig=s3cr3t'. Azure Error: [{code}] {more}\n\nRequest ID: 7"
+    )
+
+
+@pytest.mark.parametrize(
+    ("container", "error", "expected", "words"),
+    [
+        (S3, FileNotFoundError(errno.ENOENT, "Path does not exist"), NotFoundError, "no such object, or no bucket"),
+        (S3, IsADirectoryError(errno.EISDIR, "Is a directory"), NotFoundError, "no such object"),
+        (S3, OSError("Cannot open for reading: path 'x' is a directory"), NotFoundError, "no such object"),
+        (S3, aws("NO_SUCH_BUCKET"), NotFoundError, "bucket 'bucket' does not exist"),
+        (S3, aws("NO_SUCH_KEY"), NotFoundError, "no such object, expected one"),
+        (S3, aws("ACCESS_DENIED", "No response body."), AccessError, "AWS_ACCESS_KEY_ID"),
+        (S3, aws("SIGNATURE_DOES_NOT_MATCH"), AccessError, "SIGNATURE_DOES_NOT_MATCH"),
+        (S3, PermissionError(errno.EACCES, "no"), AccessError, "access denied"),
+        (S3, aws("SLOW_DOWN"), ThrottledError, "fewer requests"),
+        (S3, aws("UNKNOWN (HTTP status 503)"), ThrottledError, "503"),
+        (S3, aws("UNKNOWN (HTTP status 416)"), ShortReadError, "ends before"),
+        (
+            S3,
+            aws("UNKNOWN (HTTP status 411)", "Unable to parse ExceptionName: MissingContentLength Message: "),
+            StorageError,
+            "HTTP 411 MissingContentLength",
+        ),
+        (S3, aws("UNKNOWN (HTTP status 500)"), StorageError, "HTTP 500.*retry later"),
+        (
+            S3,
+            aws("NETWORK_CONNECTION", "curlCode: 7, Could not connect to server"),
+            StorageTimeoutError,
+            "refused.*http://h:1.*AWS_ENDPOINT_URL",
+        ),
+        (S3, aws("NETWORK_CONNECTION", "curlCode: 6, Could not resolve hostname"), StorageTimeoutError, "no such host"),
+        (S3, aws("NETWORK_CONNECTION", "curlCode: 28, Timeout was reached"), StorageTimeoutError, "no answer in time"),
+        (S3, aws("NETWORK_CONNECTION", "curlCode: 56, Failure when receiving"), StorageTimeoutError, "broke"),
+        (AZURE, azure("ContainerNotFound", "404 no"), NotFoundError, "container 'box' does not exist"),
+        (AZURE, azure("BlobNotFound", "404 no"), NotFoundError, "no such object"),
+        (AZURE, azure("AuthorizationFailure", "403 no"), AccessError, "AZURE_STORAGE_KEY"),
+        (AZURE, azure("ServerBusy", "503 no"), ThrottledError, "ServerBusy"),
+        (
+            AZURE,
+            azure("", "Fail to get a new connection for: http://127.0.0.1:1. Could not connect to server"),
+            StorageTimeoutError,
+            "refused.*AZURE_STORAGE_ENDPOINT",
+        ),
+        (AZURE, OSError("something https://a.blob/x?sig=s3cr3t\nelse"), StorageError, "something, expected"),
+        (S3, pa.ArrowInvalid("Empty path component"), StorageError, "Empty path component"),
+    ],
+)
+def test_what_the_user_reads(container, error, expected, words):
+    with pytest.raises(expected, match=words) as caught, translating_arrow("get", container.uri("k"), container):
+        raise error
+    assert type(caught.value) is expected
+    assert str(caught.value.__cause__) == str(error).replace("sig=s3cr3t", "...")
+    assert caught.value.uri == container.uri("k")
+    assert "\n" not in str(caught.value)
+    assert "s3cr3t" not in str(caught.value)
+
+
+def test_errors_of_the_tree_pass_through():
+    with pytest.raises(ShortReadError, match="^mine$"), translating_arrow("get", "s3://b/k", S3):
+        raise ShortReadError("mine")
