@@ -5,15 +5,17 @@ Translates what the core loader gives; order, sharding, resume and reading are t
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 import s3dlio
+from s3dlio.errors import ClosedError
 from s3dlio_tf.feed import Feed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from s3dlio.storage import StorageOptions
 
@@ -90,20 +92,24 @@ def dataset(
 
 def _tf_dataset(feed: Feed) -> tf.data.Dataset:
     outputs = [spec if isinstance(spec, tf.RaggedTensorSpec) else spec.dtype for spec in feed.spec.values()]
+    names, specs = list(feed.spec), list(feed.spec.values())
+    # TensorFlow keeps the graphs of these functions for good. The feed lives as long as the dataset, which whatever
+    # is made of it refers to; then its threads end.
+    begin, next_batch = _if_alive(feed.begin), _if_alive(feed.next)
 
     @tf.autograph.experimental.do_not_convert
     def one_pass(_: tf.Tensor) -> tf.data.Dataset:
-        begun = tf.py_function(feed.begin, [], tf.int64)
+        begun = tf.py_function(begin, [], tf.int64)
         begun.set_shape([2])
         return tf.data.Dataset.range(begun[1]).map(lambda step: one_batch(begun[0], step))
 
     @tf.autograph.experimental.do_not_convert
     def one_batch(number: tf.Tensor, step: tf.Tensor) -> dict[str, Any]:
-        tensors = tf.py_function(feed.next, [number, step], outputs)
-        for tensor, spec in zip(tensors, feed.spec.values(), strict=True):
+        tensors = tf.py_function(next_batch, [number, step], outputs)
+        for tensor, spec in zip(tensors, specs, strict=True):
             if isinstance(spec, tf.TensorSpec):
                 tensor.set_shape(spec.shape)
-        return dict(zip(feed.spec, tensors, strict=True))
+        return dict(zip(names, tensors, strict=True))
 
     passes = tf.data.Dataset.from_tensors(0).flat_map(one_pass)
     if feed.whole:
@@ -111,6 +117,18 @@ def _tf_dataset(feed: Feed) -> tf.data.Dataset:
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     found = passes.with_options(options)
-    found.loader = feed.loader
-    found.feed = feed
+    found.loader, found.feed = feed.loader, feed
     return found
+
+
+def _if_alive(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method, without keeping its object alive."""
+    reference = weakref.WeakMethod(method)
+
+    def call(*arguments: Any) -> Any:
+        found = reference()
+        if found is None:
+            raise ClosedError("read: the dataset was deleted, expected it to live. Keep a reference to it.")
+        return found(*arguments)
+
+    return call

@@ -19,6 +19,7 @@ import tensorflow as tf
 
 import s3dlio
 from s3dlio.errors import ClosedError, FormatError
+from s3dlio_tf.exit_gate import ExitGate
 from s3dlio_tf.tensors import from_array, tensor_dtype, to_ragged
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Feed:
             self.loader.load_state_dict(dict(state))
         self.whole = len(self.loader) == self.full_steps
         self.spec = self._spec()
+        self._gate = ExitGate(self.loader.close)
         self.left_early = 0  # passes that were ended before their last batch
         self._number = 0
         self._given = 0  # batches of the running pass
@@ -77,11 +79,12 @@ class Feed:
 
     def begin(self) -> np.ndarray[Any, Any]:
         """Begin the next epoch, or the rest of a loaded one: int64 (number of the pass, its batches)."""
-        self.left_early += 0 < self._given < len(self.loader)
-        batches = iter(self.loader)
-        self._number, self._given = self._number + 1, 0
-        self._running = (self._number, batches)
-        return np.array([self._number, len(self.loader)], np.int64)
+        with self._gate.entered():
+            self.left_early += 0 < self._given < len(self.loader)
+            batches = iter(self.loader)
+            self._number, self._given = self._number + 1, 0
+            self._running = (self._number, batches)
+            return np.array([self._number, len(self.loader)], np.int64)
 
     def next(self, number: tf.Tensor, step: tf.Tensor) -> list[Any]:
         """Batch ``step`` of pass ``number`` as tensors, in the order of ``spec``.
@@ -90,15 +93,16 @@ class Feed:
             StorageError, FormatError: naming the object.
             ClosedError: another pass has begun.
         """
-        running, batches = self._running
-        if running != int(number):
-            raise ClosedError(
-                f"read {self.loader.dataset.uri(0)} and others: another iterator of this dataset has begun, expected "
-                "one at a time. Make a second dataset."
-            )
-        batch = next(batches)
-        self._given = int(step) + 1
-        return [self._tensor(field, batch, int(step)) for field in self.spec]
+        with self._gate.entered():
+            running, batches = self._running
+            if running != int(number):
+                raise ClosedError(
+                    f"read {self.loader.dataset.uri(0)} and others: another iterator of this dataset has begun, "
+                    "expected one at a time. Make a second dataset."
+                )
+            batch = next(batches)
+            self._given = int(step) + 1
+            return [self._tensor(field, batch, int(step)) for field in self.spec]
 
     def upcoming(self) -> dict[str, Any]:
         """The state from which the next pass will go."""

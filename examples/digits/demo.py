@@ -78,7 +78,7 @@ def python(script: str, *arguments: str, cwd: str, environment: dict[str, str], 
     path = HERE / script
     say(f"$ python {os.path.relpath(path)} {' '.join(arguments)}", style="dim")
     # A session of its own, because Ctrl-C goes to every process of the terminal's: this one answers it for all.
-    command = [sys.executable, path, *arguments]
+    command = [sys.executable, str(path), *arguments]
     with subprocess.Popen(command, cwd=cwd, env=environment, start_new_session=True) as process:  # noqa: S603 -- ours
         try:
             status = process.wait()

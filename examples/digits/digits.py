@@ -103,24 +103,14 @@ class _Loader(Protocol):
 
 
 class Run:
-    """The progress bar, a line for each epoch, and the log of losses of one run.
+    """The progress bar, the line for each epoch, and the log of losses of one run.
 
     Args:
         options: of the command line.
-        loader: at the position where the run begins.
-        step: steps that were made before it.
     """
 
-    def __init__(self, options: argparse.Namespace, loader: _Loader, *, step: int) -> None:
-        position = loader.state_dict()
+    def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
-        self._samples = int(position["samples"])
-        self._done = int(position["epoch"]) * self._samples + int(position["position"])
-        self._begun = self._first_batch = time.perf_counter()
-        self._start = self._done
-        self._step = step
-        self._epoch = 0
-        self._losses: list[float] = []
         self._log: TextIO | None = None
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -131,26 +121,49 @@ class Run:
             transient=True,
             disable=not _console.is_terminal or _console.is_dumb_terminal,
         )
-        total = options.epochs * self._samples
-        self._bar = self._progress.add_task("starting ", total=total, completed=self._done, loss="")
-        if self._done >= total:
-            say(f"Trained before: {options.epochs} epochs, {step} steps. Add --epochs for more, --fresh for a new run.")
-        elif step:
-            at = f"epoch {position['epoch'] + 1}, sample {position['position']:,} of {self._samples:,}"
-            say(f"Resuming after step {step} ({at}).")
+        self._first_batch: float | None = None
 
-    def epoch(self, epoch: int, batches: Iterable[_Batch]) -> Iterator[_Batch]:
-        """Pass on the batches of an epoch (from 0); print its line when it ends."""
-        self._epoch, self._losses = epoch, []
-        begun, before = time.perf_counter(), self._done
-        for batch in batches:
-            if self._done == self._start:
-                self._first_batch = time.perf_counter()
+    def epochs(self, loader: _Loader, *, step: int) -> Iterator[int]:
+        """The epochs that are left to train, from 0. Args: as ``begin``."""
+        for epoch in range(self.begin(loader, step=step), self._options.epochs):
+            self.begin_epoch(epoch)
+            yield epoch
+            self.end_epoch()
+
+    def batches(self, loader: Iterable[_Batch]) -> Iterator[_Batch]:
+        """The batches of the loader as they are; the first one is timed."""
+        for batch in loader:
+            self.batch_arrived()
             yield batch
-        seconds, samples = time.perf_counter() - begun, self._done - before
-        loss = sum(self._losses) / max(1, len(self._losses))
-        name = f"epoch {epoch + 1:>{len(str(self._options.epochs))}}/{self._options.epochs}"
-        say(f"{name}  loss {loss:.4f}  {samples:,} samples in {seconds:.2f} s  {samples / seconds:,.0f} samples/s")
+
+    def begin(self, loader: _Loader, *, step: int) -> int:
+        """Say where the run goes on.
+
+        Args:
+            loader: at the position where training begins.
+            step: training steps that were made before.
+
+        Returns: the first epoch, from 0.
+        """
+        position, epochs = loader.state_dict(), self._options.epochs
+        epoch, size = int(position["epoch"]), int(position["samples"])
+        self._step, self._done = step, epoch * size + int(position["position"])
+        self._bar = self._progress.add_task("starting ", total=epochs * size, completed=self._done, loss="")
+        if epoch >= epochs:
+            say(f"Trained before: {epoch} epochs, {step} steps. Add --epochs for more, --fresh for a new run.")
+        elif step:
+            say(f"Resuming after step {step} (epoch {epoch + 1}, sample {position['position']:,} of {size:,}).")
+        self._start, self._begun = self._done, time.perf_counter()
+        return epoch
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Count from 0 for the line of this epoch."""
+        self._epoch, self._losses = epoch, list[float]()
+        self._epoch_begun, self._epoch_start = time.perf_counter(), self._done
+
+    def batch_arrived(self) -> None:
+        """Note when the first batch was there."""
+        self._first_batch = self._first_batch or time.perf_counter()
 
     def step(self, step: int, loss: float, images: Any) -> None:
         """Show and record a training step.
@@ -166,18 +179,25 @@ class Run:
         epoch = f"epoch {self._epoch + 1}/{self._options.epochs}"
         self._progress.update(self._bar, description=epoch, completed=self._done, loss=f"loss {loss:.4f}")
         if self._log is not None:
-            # All digits differ, so a checksum of its pixels names a sample.
+            # No two scans are the same, so a checksum of its pixels names a sample.
             samples = [f"{zlib.crc32(image.tobytes()):08x}" for image in images]
             record = {"step": step, "epoch": self._epoch + 1, "loss": loss, "samples": samples}
             self._log.write(json.dumps(record) + "\n")
         if step == self._options.kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
+    def end_epoch(self, loss: float | None = None) -> None:
+        """Print the line of the epoch. Args: loss: by default the mean of the steps'."""
+        samples, seconds = self._done - self._epoch_start, time.perf_counter() - self._epoch_begun
+        loss = sum(self._losses) / max(1, len(self._losses)) if loss is None else loss
+        epoch = f"epoch {self._epoch + 1}/{self._options.epochs}"
+        say(f"{epoch}  loss {loss:.4f}  {samples:,} samples in {seconds:.2f} s  {samples / seconds:,.0f} samples/s")
+
     def report(self, correct: int, total: int) -> None:
         """Print what came of the run: of ``total`` test samples, ``correct`` were recognised."""
-        seconds, samples = self._ended - self._begun, self._done - self._start
         say(accuracy_line(correct, total))
-        if samples:
+        if self._first_batch is not None:
+            samples, seconds = self._done - self._start, self._ended - self._begun
             say(f"time to first batch  {self._first_batch - self._begun:.2f} s")
             say(f"samples/s            {samples / seconds:,.0f} ({samples:,} samples in {seconds:.1f} s)")
         say(f"checkpoint           {self._options.checkpoint}/step_{self._step:010d}/")
@@ -185,9 +205,8 @@ class Run:
     def __enter__(self) -> Self:
         if self._options.losses:
             # A line leaves this process as soon as it is whole: a kill loses none.
-            self._log = open(self._options.losses, "a", buffering=1, encoding="utf-8")  # noqa: PTH123 -- a path of the user's, as it is
+            self._log = open(self._options.losses, "a", buffering=1, encoding="utf-8")  # noqa: PTH123 -- as the user gave it
         self._progress.start()
-        self._begun = time.perf_counter()
         return self
 
     def __exit__(self, *exc: object) -> None:

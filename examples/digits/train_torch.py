@@ -43,9 +43,9 @@ def train(options: argparse.Namespace) -> None:
     data = S3IterableDataset(f"{options.uri}/train/", batch_size=options.batch_size, shuffle=True, seed=options.seed)
     workers = {"num_workers": options.workers}
     if options.workers:
-        # Keep the workers from epoch to epoch, and start them anew: a process that was forked from one that has
-        # read a checkpoint reads on with a slower client (s3dlio says so in a warning).
-        workers |= {"persistent_workers": True, "multiprocessing_context": "spawn"}
+        # Spawned, because this process may have read a checkpoint by then, and one that is forked after that reads
+        # with a slower client (s3dlio warns of it). Persistent, because spawning takes seconds.
+        workers |= {"multiprocessing_context": "spawn", "persistent_workers": True}
     loader = DataLoader(data, **workers)
 
     # Weights, optimizer and the position in the data come from one commit, so they always fit together.
@@ -63,9 +63,9 @@ def train(options: argparse.Namespace) -> None:
         state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
         save_checkpoint(options.checkpoint, state, loader=loader, step=step)
 
-    with digits.Run(options, loader, step=step) as run:
-        for epoch in range(loader.state_dict()["epoch"], options.epochs):
-            for batch in run.epoch(epoch, loader):  # image: float32 (64, 8, 8), label: int64 (64,)
+    with digits.Run(options) as run:
+        for _epoch in run.epochs(loader, step=step):
+            for batch in run.batches(loader):  # image: float32 (64, 8, 8), label: int64 (64,)
                 loss = nn.functional.cross_entropy(model(batch["image"]), batch["label"])
                 optimizer.zero_grad()
                 loss.backward()

@@ -214,7 +214,7 @@ def test_two_iterators_at_once_are_an_error(digits):
     first, second = iter(ours), iter(ours)
     next(first), next(second)
     with pytest.raises(tf.errors.OpError, match=r"\A[^\n]*ClosedError: [^\n]*another iterator of this dataset"):
-        next(first)
+        list(first)  # tf.data may have taken some batches ahead
     assert len(list(second)) == 5
 
 
