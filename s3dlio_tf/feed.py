@@ -14,12 +14,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow.compute as pc
 import tensorflow as tf
 
 import s3dlio
 from s3dlio.errors import ClosedError, FormatError
 from s3dlio_tf.exit_gate import ExitGate
+from s3dlio_tf.spec import element_spec
 from s3dlio_tf.tensors import from_array, tensor_dtype, to_ragged
 
 if TYPE_CHECKING:
@@ -50,32 +50,12 @@ class Feed:
         if state is not None:
             self.loader.load_state_dict(dict(state))
         self.whole = len(self.loader) == self.full_steps
-        self.spec = self._spec()
+        self.spec = element_spec(data, self.loader.plan)
         self._gate = ExitGate(self.loader.close)
         self.left_early = 0  # passes that were ended before their last batch
         self._number = 0
         self._given = 0  # batches of the running pass
         self._running: tuple[int, Iterator[Batch]] = (0, iter(()))
-
-    def _spec(self) -> dict[str, tf.TypeSpec]:
-        data, plan = self.loader.dataset, self.loader.plan
-        equal = plan.last != "short" or not (plan.samples % plan.global_batch or plan.start % plan.global_batch)
-        rows = plan.batch_size if equal else None
-        sizes = pc.min_max(data.manifest.table["size"]).as_py()
-        spec = {}
-        for field, value in sorted(data[0].items()):
-            dtype = tensor_dtype(value.dtype)
-            if dtype is None:
-                raise FormatError(
-                    f"read {data.uri(0)}: field {field!r} is {value.dtype}, expected a dtype that TensorFlow has. "
-                    "Leave it out with fields=, or rewrite it as numbers.",
-                    uri=data.uri(0),
-                )
-            if data.format.name == "raw" and sizes["min"] != sizes["max"]:
-                spec[field] = tf.RaggedTensorSpec((rows, None), dtype, ragged_rank=1, row_splits_dtype=tf.int64)
-            else:
-                spec[field] = tf.TensorSpec((rows, *value.shape), dtype)
-        return spec
 
     def begin(self) -> np.ndarray[Any, Any]:
         """Begin the next epoch, or the rest of a loaded one: int64 (number of the pass, its batches)."""

@@ -42,6 +42,7 @@ def demo(framework: str) -> None:
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "S3DLIO_"))},
             **server.environment,
+            "TF_CPP_MIN_LOG_LEVEL": "3",  # TensorFlow on a machine without GPU says so at length
         }
 
         run = functools.partial(python, cwd=scratch, environment=environment)

@@ -50,7 +50,7 @@ def train(options: argparse.Namespace) -> None:
     with digits.Run(options) as run:
         show = ShowProgress(run, data)
         batches = data.map(show.note).map(lambda batch: (batch["image"], batch["label"]))
-        model.fit(batches, epochs=options.epochs, callbacks=[checkpoints, show], verbose=0)
+        model.fit(batches, epochs=options.epochs, callbacks=[checkpoints, show], shuffle=False, verbose=0)
 
     run.report(*evaluate(model, f"{options.uri}/test/"))
 

@@ -142,6 +142,18 @@ class TestState:
             next(iter(loader))
         assert (loader.state_dict()["epoch"], loader.state_dict()["position"]) == (2, 0)
 
+    def test_workers_that_die_before_they_begin_do_not_move_the_position(self, labelled, tmp_path):
+        def die(worker):
+            if (tmp_path / "die").exists():
+                raise RuntimeError("no memory")
+
+        loader = DataLoader(S3IterableDataset(labelled(6), batch_size=3), num_workers=1, worker_init_fn=die)
+        list(loader)
+        (tmp_path / "die").touch()
+        with pytest.raises(RuntimeError, match="no memory"):
+            next(iter(loader))
+        assert (loader.state_dict()["epoch"], loader.state_dict()["position"]) == (1, 0)
+
     def test_a_broken_off_epoch_keeps_its_position_until_the_next_begins(self, labelled):
         loader = DataLoader(S3IterableDataset(labelled(12), batch_size=3), num_workers=2)
         for taken, _ in enumerate(loader, 1):
