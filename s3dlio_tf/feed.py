@@ -52,7 +52,6 @@ class Feed:
         self.whole = len(self.loader) == self.full_steps
         self.spec = element_spec(data, self.loader.plan)
         self._gate = ExitGate(self.loader.close)
-        self.left_early = 0  # passes that were ended before their last batch
         self._number = 0
         self._given = 0  # batches of the running pass
         self._running: tuple[int, Iterator[Batch]] = (0, iter(()))
@@ -60,7 +59,6 @@ class Feed:
     def begin(self) -> np.ndarray[Any, Any]:
         """Begin the next epoch, or the rest of a loaded one: int64 (number of the pass, its batches)."""
         with self._gate.entered():
-            self.left_early += 0 < self._given < len(self.loader)
             batches = iter(self.loader)
             self._number, self._given = self._number + 1, 0
             self._running = (self._number, batches)
@@ -87,10 +85,6 @@ class Feed:
     def upcoming(self) -> dict[str, Any]:
         """The state from which the next pass will go."""
         return self.loader.state_dict(batches=len(self.loader) if self._given else 0)
-
-    def running(self) -> dict[str, Any]:
-        """The state from which the running pass went."""
-        return self.loader.state_dict(batches=0)
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Begin the next pass from ``state``."""

@@ -14,7 +14,7 @@ import keras
 
 from s3dlio.checkpoint import load_state, save_state, steps
 from s3dlio.errors import CheckpointError, OptionError
-from s3dlio_tf.catch_up import CatchUp
+from s3dlio_tf.epoch_start import EpochStart
 from s3dlio_tf.progress import Progress
 from s3dlio_tf.variables import assign_variables, variable_arrays
 
@@ -37,7 +37,8 @@ class CheckpointCallback(keras.callbacks.Callback):
     Args:
         uri: root of the checkpoints; each is ``<root>/step_<batches trained>/``.
         dataset: what ``s3dlio_tf.dataset`` gave, before ``map``; ``fit`` takes what was made of it. Functions
-            that change the number of batches (``filter``, ``unbatch``, ``batch``) break the count.
+            that change the number of batches (``filter``, ``unbatch``, ``batch``) break the count. Each
+            Keras epoch is a whole pass; for other lengths use ``repeat`` with ``steps_per_epoch``.
         every_batches: save when so many batches were trained; None for epochs only.
         every_epoch: save at the end of each epoch.
         storage_options: how to reach the store of ``uri``.
@@ -46,6 +47,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         OptionError: a dataset without position, or a Keras that does not run on TensorFlow.
         CheckpointError: when ``fit`` begins: the model is not built, or unlike the saved one; when it saves: see
             ``save_checkpoint``.
+        StateError: when an epoch begins: the one before left its pass in the middle, as with ``take``.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         self._uri, self._storage_options = uri, storage_options
         self._feed = dataset.feed
         self._every_batches, self._every_epoch = every_batches, every_epoch
-        self._catch_up: CatchUp | None = None
+        self._epoch_start: EpochStart | None = None
         self._saved: SavedState | None = None  # to go on from, until its epoch begins
 
     def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002  # Keras passes it
@@ -80,8 +82,8 @@ class CheckpointCallback(keras.callbacks.Callback):
                 f"train {self.model.name}: it is not built, expected variables to restore. Begin it with "
                 "keras.Input(shape), or call it on a batch first."
             )
-        if self._catch_up is not None:
-            self._catch_up.close()  # an earlier fit was interrupted
+        if self._epoch_start is not None:
+            self._epoch_start.close()  # an earlier fit was interrupted
         if not self.model.optimizer.built:
             self.model.optimizer.build(self.model.trainable_variables)
         self._skipped = 0
@@ -106,9 +108,13 @@ class CheckpointCallback(keras.callbacks.Callback):
         """Count through what was trained before the restart."""
         self._epoch = epoch
         self.model._initial_epoch = None  # noqa: SLF001  # it has been used, and would outlive this fit
-        if self._saved and self._skipped:
-            self._catch_up = CatchUp(self.model, batches=self._skipped, metrics=self._saved.trees["metrics"])
-        self._saved = None
+        saved, self._saved = self._saved, None
+        self._epoch_start = EpochStart(
+            self.model,
+            watch=self._progress.watch,
+            batches=self._skipped if saved else 0,
+            metrics=saved.trees["metrics"] if saved else None,
+        )
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
         """Save if it is time."""

@@ -1,12 +1,16 @@
 """Where a Keras run is: batches trained, in Keras's epochs and in the data's.
 
-Owns: the counting. Must not know: Keras objects, stores. The two kinds of epoch are the same thing in a plain
-``fit``; with ``repeat`` and ``steps_per_epoch``, or with ``take``, they are not.
+Owns: the counting. Must not know: Keras, stores. The two kinds of epoch are the same in a plain ``fit``; with
+``repeat`` and ``steps_per_epoch`` they are not. tf.data takes batches long before they are trained, so only what
+was trained is counted, and how far the dataset has been read says nothing.
 """
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
+
+from s3dlio.errors import StateError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +21,7 @@ __all__ = ["Progress"]
 
 
 class Progress:
-    """Counts the batches of one ``fit``.
+    """Counts the batches of one ``fit``, which takes whole passes over the data, one after the other.
 
     Args:
         feed: what stands behind the dataset; it goes on from ``loader``.
@@ -33,7 +37,7 @@ class Progress:
         self._start = feed.upcoming() if loader is None else loader
         self._since_start = -batch  # batches since _start, before the Keras epoch began
         self._before = step - batch  # batches of the run, before the Keras epoch began
-        self._left_early = feed.left_early
+        self._iterator: weakref.ref[Any] | None = None
         self.in_epoch = 0
         """Batches of the running Keras epoch so far, with those that an earlier run trained."""
 
@@ -44,17 +48,26 @@ class Progress:
 
     def end_epoch(self) -> None:
         """Begin the next Keras epoch."""
-        self._follow()
         self._before += self.in_epoch
         self._since_start += self.in_epoch
         self.in_epoch = 0
 
     def position(self) -> dict[str, Any]:
         """The data's position after ``step`` batches, as a loader's state."""
-        self._follow()
         return self._feed.position(self._start, self._since_start + self.in_epoch)
 
-    def _follow(self) -> None:
-        if self._feed.left_early > self._left_early:  # take(): the running pass began with this Keras epoch
-            self._left_early = self._feed.left_early
-            self._start, self._since_start = self._feed.running(), 0
+    def watch(self, iterator: Any) -> None:
+        """Check that a new iterator begins where the one before it ended.
+
+        Raises:
+            StateError: it begins a new pass although the one before was left in its middle, as ``take`` does.
+        """
+        before, self._iterator = self._iterator, weakref.ref(iterator)
+        if before is None or before() is iterator:
+            return
+        where = self.position()
+        if where["position"]:
+            raise StateError(
+                f"train: a new pass over the data began after {where['position']} of {where['samples']} samples, "
+                "expected all of them. Use repeat() with steps_per_epoch= instead of take()."
+            )

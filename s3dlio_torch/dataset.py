@@ -100,7 +100,7 @@ class S3IterableDataset(IterableDataset[dict[str, Any]]):
     def set_epoch(self, epoch: int) -> None:
         """Begin with this epoch at the next iteration. Not needed in plain loops."""
         self.loader.set_epoch(epoch)
-        self._share.forget()
+        self._share.announce(self.loader)
 
     @property
     def batches_left(self) -> int:

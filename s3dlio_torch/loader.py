@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch.utils.data
 
-from s3dlio.errors import OptionError, StateError
+from s3dlio.errors import OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -67,9 +67,7 @@ class DataLoader(torch.utils.data.DataLoader[dict[str, Any]]):
         """Go on after the last batch taken when ``state`` was saved, with any number of workers.
 
         Raises:
-            StateError: the state does not fit, or persistent workers have begun without it.
+            StateError: the state does not fit.
         """
-        if self.persistent_workers and self._begin is not None:
-            raise StateError("load state: persistent workers have begun, expected a new DataLoader. Load it first.")
         self.dataset.load_state_dict(state)
         self._taken, self._begin = 0, None

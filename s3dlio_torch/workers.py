@@ -51,9 +51,11 @@ class WorkerShare:
                 f"load state: saved by worker {resume['id']} of {resume['workers']}, this is worker {mine[0]} of "
                 f"{mine[1]}. Use the state of s3dlio_torch.DataLoader, which fits any number."
             )
-        epoch = self._tickets.claim(token, first=loader.epoch, resumed=resume is not None)
-        if epoch != loader.epoch:
-            loader.set_epoch(epoch)
+        here = loader.state_dict(batches=0)
+        epoch, position = self._tickets.claim(
+            token, mine[0], first=(here["epoch"], here["position"]), resumed=resume is not None
+        )
+        loader.load_state_dict(here | {"epoch": epoch, "position": position})
         self._given = resume["batches"] if resume else 0
         reader = loader.worker_batches(*mine, skip=self._given)
         try:
@@ -77,8 +79,9 @@ class WorkerShare:
         loader.load_state_dict(rest)
         self._resume = resume
         if worker is None:
-            self.forget()
+            self.announce(loader)
 
-    def forget(self) -> None:
-        """Let the next workers begin with the loader's own epoch."""
-        self._tickets = EpochTickets()
+    def announce(self, loader: s3dlio.DataLoader) -> None:
+        """Let the next pass of the workers begin where the loader is, also of those that live already."""
+        here = loader.state_dict(batches=0)
+        self._tickets.announce(here["epoch"], here["position"])

@@ -35,16 +35,15 @@ def demo(framework: str) -> None:
     sys.path.append(str(HERE.parent))
     from embedded_s3 import EmbeddedS3  # type: ignore[import-not-found]  # noqa: PLC0415  # one directory up
 
+    for name in [name for name in os.environ if name.startswith(("AWS_", "S3DLIO_"))]:
+        del os.environ[name]  # nothing here may reach a real bucket, or stumble over the settings for one
+
     title(1, "An S3 server in memory")
     with EmbeddedS3() as server, tempfile.TemporaryDirectory() as scratch:
         uri = f"s3://{server.bucket}/digits/"
         say(f"{server.endpoint_url}, bucket {server.bucket!r}")
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "S3DLIO_"))},
-            **server.environment,
-            "TF_CPP_MIN_LOG_LEVEL": "3",  # TensorFlow on a machine without GPU says so at length
-        }
-
+        # TensorFlow on a machine without GPU says so at length.
+        environment = {**os.environ, **server.environment, "TF_CPP_MIN_LOG_LEVEL": "3"}
         run = functools.partial(python, cwd=scratch, environment=environment)
 
         title(2, "Handwritten digits into the bucket")

@@ -1,7 +1,7 @@
 """Epoch numbers for worker processes that cannot ask their parent.
 
 A framework that starts fresh worker processes for every epoch (torch's DataLoader) tells each of them a
-number that is the same for all workers of one epoch and new for the next, but not which epoch it is.
+number that is the same for all workers of one epoch and as a rule new for the next, but not which epoch it is.
 ``EpochTickets`` turns that token into the epoch's number, the same one in every worker.
 
 It is a small unlinked file: inherited on fork, duplicated on spawn, gone when the last process ends; no
@@ -21,7 +21,11 @@ from typing import Any
 
 __all__ = ["EpochTickets"]
 
-_RECORD = struct.Struct("<qq")  # token, epoch
+_RECORD = struct.Struct("<qqqq")  # token, holder, epoch, position
+_ANNOUNCED = -(2**63)
+"""Token of a record by which the parent sets where the next epoch begins."""
+_TAIL = 2048
+"""Records that are looked at, the newest: more than the workers of any one epoch."""
 
 
 class EpochTickets:
@@ -33,37 +37,59 @@ class EpochTickets:
     def __init__(self) -> None:
         self._own(_unlinked_file())
 
-    def claim(self, token: int, *, first: int, resumed: bool = False) -> int:
-        """The epoch of ``token``: the same one whoever asks, however often.
+    def claim(self, token: int, holder: int, *, first: tuple[int, int], resumed: bool = False) -> tuple[int, int]:
+        """The epoch of ``token`` and the position it begins at: the same for all holders.
+
+        A holder that claims a token again gets the next epoch: somebody seeds the tokens alike.
 
         Args:
-            token: a number that all processes of one epoch share, -2**63 <= token < 2**63.
-            first: the epoch of the first token of all.
-            resumed: take ``first`` for this token whatever came before: it was loaded from a saved state.
+            token: a number that all processes of one epoch share, -2**63 < token < 2**63.
+            holder: number of the process among them.
+            first: epoch and position of the first token of all.
+            resumed: take ``first`` for a new token whatever came before: it was loaded from a saved state.
         """
-        fd = self._fd
-        fcntl.lockf(fd, fcntl.LOCK_EX)
+        fcntl.lockf(self._fd, fcntl.LOCK_EX)
         try:
             known = self._records()
-            for seen, epoch in reversed(known):
-                if seen == token:
-                    return epoch
-            epoch = known[-1][1] + 1 if known and not resumed else first
-            os.pwrite(fd, _RECORD.pack(token, epoch), len(known) * _RECORD.size)
-            return epoch
+            begins = first
+            if known and not resumed:
+                _, _, epoch, position = known[-1]
+                announced = known[-1][0] == _ANNOUNCED
+                begins = (epoch, position) if announced else (max(record[2] for record in known) + 1, 0)
+            same = [record for record in known if record[0] == token]
+            if same:
+                _, _, epoch, position = same[-1]
+                if (token, holder, epoch, position) not in same:
+                    begins = (epoch, position)
+            self._append(token, holder, *begins)
+            return begins
         finally:
-            fcntl.lockf(fd, fcntl.LOCK_UN)
+            fcntl.lockf(self._fd, fcntl.LOCK_UN)
+
+    def announce(self, epoch: int, position: int) -> None:
+        """The next new token gets this epoch, from this position; processes that live already hear of it, too."""
+        fcntl.lockf(self._fd, fcntl.LOCK_EX)
+        try:
+            self._append(_ANNOUNCED, 0, epoch, position)
+        finally:
+            fcntl.lockf(self._fd, fcntl.LOCK_UN)
 
     @property
     def newest(self) -> int | None:
-        """The epoch given last; None if no process has asked yet."""
+        """The newest epoch that was claimed; None if none has been, or none since an announcement."""
         known = self._records()
-        return known[-1][1] if known else None
+        return max(record[2] for record in known) if known and known[-1][0] != _ANNOUNCED else None
 
-    def _records(self) -> list[tuple[int, int]]:
-        fd = self._fd
-        size = os.fstat(fd).st_size // _RECORD.size * _RECORD.size
-        return [(token, epoch) for token, epoch in _RECORD.iter_unpack(os.pread(fd, size, 0))]
+    def _append(self, *record: int) -> None:
+        os.pwrite(self._fd, _RECORD.pack(*record), os.fstat(self._fd).st_size)
+
+    def _records(self) -> list[tuple[int, int, int, int]]:
+        """The newest records, oldest first, from the last announcement on."""
+        size = os.fstat(self._fd).st_size
+        begin = max(0, size - _TAIL * _RECORD.size)
+        found = list(_RECORD.iter_unpack(os.pread(self._fd, size - begin, begin)))
+        announced = [at for at, record in enumerate(found) if record[0] == _ANNOUNCED]
+        return found[announced[-1] :] if announced else found
 
     def _own(self, fd: int) -> None:
         self._fd = fd

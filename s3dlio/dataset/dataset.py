@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from s3dlio.dataset.manifest import Manifest
 from s3dlio.errors import FormatError, OptionError, PreconditionError
-from s3dlio.formats import format_for
+from s3dlio.formats import NpzFormat, format_for
 from s3dlio.reading import Request, fetch
 from s3dlio.storage import StorageOptions, open_store
 from s3dlio.uri import Uri
@@ -171,12 +171,15 @@ def dataset(
         manifest = Manifest.from_listing(store, where.key, pattern=pattern)
     elif not isinstance(manifest, Manifest):
         manifest = Manifest.load(manifest)
-    return Dataset(
-        store=store,
-        manifest=manifest,
-        format=_one_format(format, manifest, store),
-        fields=wanted,
-    )
+    if where.key not in {manifest.root, manifest.root.rstrip("/"), manifest.key(0)}:
+        raise OptionError(
+            f"open {where}: got a manifest of {store.uri(manifest.root)}, expected one of that directory. List again.",
+            field="manifest",
+        )
+    decoder = _one_format(format, manifest, store)
+    if isinstance(decoder, NpzFormat) and decoder.fields is None:
+        decoder = dataclasses.replace(decoder, fields=wanted)  # what is not wanted is not inflated either
+    return Dataset(store=store, manifest=manifest, format=decoder, fields=wanted)
 
 
 def list_for_workers(

@@ -52,6 +52,13 @@ class LoaderState:
                 f"load state: version {state.get('version')!r}, order {state.get('order')!r}, expected version "
                 f"{_VERSION}, order {ORDER!r}. It was written by another release; resume with that one."
             )
+        names = {"kind", "version", "order", *(field.name for field in dataclasses.fields(cls))}
+        unknown = sorted(set(state) - names)
+        if unknown:
+            raise StateError(
+                f"load state: found {unknown[0]!r} in it, expected nothing of that name. It is not a loader's state, "
+                "or that of one torch worker process; use the state of s3dlio_torch.DataLoader."
+            )
         values: dict[str, Any] = {}
         for field in dataclasses.fields(cls):
             value: Any = state.get(field.name)
@@ -77,7 +84,7 @@ class LoaderState:
                 f"{other.samples} ({other.fingerprint}). The data changed; use the data of the saved run, or begin "
                 "a new epoch with set_epoch()."
             )
-        for name in ("shuffle", "seed"):
+        for name in ("shuffle", "seed") if self.shuffle else ("shuffle",):
             if getattr(self, name) != getattr(other, name):
                 raise StateError(
                     f"load state: saved with {name}={getattr(self, name)!r}, this loader has "

@@ -1,7 +1,22 @@
-"""Conformance suites for formats and stores that are written elsewhere. Needs pytest and hypothesis."""
+"""Conformance suites and a faulty store, for stores, formats and loaders that are written elsewhere.
 
+Needs pytest and hypothesis.
+"""
+
+from s3dlio.testing.faults import FaultyStore, ReadCall, fail_at
 from s3dlio.testing.formats import FormatSuite
+from s3dlio.testing.loaders import Resumable, check_resumption
 from s3dlio.testing.store_machine import store_machine
 from s3dlio.testing.stores import RawObjects, StoreSuite
 
-__all__ = ["FormatSuite", "RawObjects", "StoreSuite", "store_machine"]
+__all__ = [
+    "FaultyStore",
+    "FormatSuite",
+    "RawObjects",
+    "ReadCall",
+    "Resumable",
+    "StoreSuite",
+    "check_resumption",
+    "fail_at",
+    "store_machine",
+]

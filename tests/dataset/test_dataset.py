@@ -125,9 +125,27 @@ def test_fields_choose_and_order():
     uri, _ = place(a__npz=npz(x=np.arange(2), y=np.arange(3), z=np.arange(4)))
     assert list(s3dlio.dataset(uri)[0]) == ["x", "y", "z"]
     assert list(s3dlio.dataset(uri, fields=["z", "x"])[0]) == ["z", "x"]
-    with pytest.raises(FormatError, match=r"a\.npz: found fields x, y, z, expected label too") as caught:
+    with pytest.raises(FormatError, match=r"a\.npz: .*'x', 'y', 'z', expected 'label'") as caught:
         s3dlio.dataset(uri, fields=("x", "label"))[0]
     assert caught.value.uri == f"{uri}a.npz"
+
+
+def test_fields_that_are_left_out_are_not_even_inflated():
+    broken = bytearray(npz(x=np.arange(2), y=np.arange(3)))
+    broken[broken.index(np.arange(3).tobytes())] ^= 1  # the first byte of y
+    uri, _ = place(a__npz=bytes(broken))
+    assert list(s3dlio.dataset(uri, fields=["x"])[0]) == ["x"]
+    with pytest.raises(FormatError):
+        s3dlio.dataset(uri)[0]
+
+
+def test_a_manifest_of_another_place():
+    uri, _ = numbers(3)
+    listed = s3dlio.dataset(uri).manifest
+    assert len(s3dlio.dataset(uri.rstrip("/"), manifest=listed)) == 3
+    with pytest.raises(OptionError, match="List again") as caught:
+        s3dlio.dataset(uri + "deeper/", manifest=listed)
+    assert caught.value.field == "manifest"
 
 
 @pytest.mark.parametrize("wrong", ["x", [], ["x", "x"]])

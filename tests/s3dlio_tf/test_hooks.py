@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import s3dlio.checkpoint
 import s3dlio_tf
-from s3dlio.errors import CheckpointError, OptionError
+from s3dlio.errors import CheckpointError, OptionError, StateError
 
 SCRIPT = """
 import json, os, signal, sys
@@ -122,8 +122,8 @@ PLAIN = (lambda train: train, {})
 WAYS = {
     "plain": PLAIN,
     "prefetch": (lambda train: train.prefetch(10), {}),
-    "take": (lambda train: train.take(5), {}),
     "steps": (lambda train: train, {"steps_per_epoch": 6}),
+    "half epochs": (lambda train: train, {"steps_per_epoch": 3}),
 }
 
 
@@ -137,6 +137,12 @@ def test_an_interrupted_fit_goes_on(way, stop, digits, tmp_path):
     rest = fit(digits, tmp_path / "cut", change, **options)
     assert rest[-1] == whole[-1]
     assert rest[-4:] == whole[-4:]
+
+
+def test_take_is_refused_before_it_counts_wrong(digits, tmp_path):
+    with pytest.raises(StateError, match=r"after 20 of 23 samples, expected all .* repeat\(\) with steps_per_epoch"):
+        fit(digits, tmp_path / "run", lambda train: train.take(5))
+    assert s3dlio.checkpoint.steps(str(tmp_path / "run")) == [2, 4, 5]
 
 
 def test_repeat_with_a_state(digits, tmp_path):

@@ -188,13 +188,29 @@ class TestState:
         other.load_state_dict(dataset.state_dict())
         assert [labels(batch) for batch in stock(other, 2)] == [labels(batch) for batch in batches]
 
-    def test_persistent_workers_that_have_begun_cannot_load(self, labelled):
-        loader = DataLoader(S3IterableDataset(labelled(6), batch_size=3), num_workers=1, persistent_workers=True)
-        state = loader.state_dict()
-        loader.load_state_dict(state)
-        list(loader)
-        with pytest.raises(StateError, match="persistent workers have begun"):
-            loader.load_state_dict(state)
+    @pytest.mark.parametrize("make", [DataLoader, lambda dataset, **options: stock(dataset, 2, **options)])
+    def test_persistent_workers_that_have_begun_hear_of_it(self, labelled, labels, make):
+        folder = labelled(12)
+        epochs = core_epochs(folder, labels, epochs=4, **OPTIONS)
+        dataset = S3IterableDataset(folder, **OPTIONS)
+        options = {"num_workers": 2} if make is DataLoader else {}
+        loader = make(dataset, persistent_workers=True, **options)
+        assert [labels(batch) for batch in loader] == epochs[0]
+        dataset.set_epoch(3)
+        assert [labels(batch) for batch in loader] == epochs[3]
+        state = {**dataset.state_dict(batches=0), "epoch": 1, "position": 6}
+        (loader if make is DataLoader else dataset).load_state_dict(state)
+        assert [labels(batch) for batch in loader] == epochs[1][2:]
+        assert [labels(batch) for batch in loader] == epochs[2]
+
+    def test_seeding_torch_alike_before_every_epoch_does_not_repeat_it(self, labelled, labels):
+        folder = labelled(12)
+        loader = stock(S3IterableDataset(folder, **OPTIONS), 2)
+        found = []
+        for _ in range(3):
+            torch.manual_seed(0)
+            found.append([labels(batch) for batch in loader])
+        assert found == core_epochs(folder, labels, epochs=3, **OPTIONS)
 
     def test_a_state_of_other_data(self, labelled):
         state = DataLoader(S3IterableDataset(labelled(6), batch_size=3)).state_dict()
