@@ -64,15 +64,16 @@ class ShardedIterator:
 
     def __iter__(self) -> Iterator[dict[str, jax.Array]]:
         """The batches of the next epoch, or of the rest of a loaded one. Ends a pass that still runs."""
-        batches = iter(self.loader)
-        self._running, self._given = batches, 0
+        batches = iter(self.loader)  # nothing else may hold it: leaving the loop ends its threads
+        running = self._running = object()
+        self._given = 0
         steps = len(self.loader)
         ahead = self._place(batches, 0) if steps else {}
         for step in range(1, steps + 1):
             now, ahead = ahead, self._place(batches, step) if step < steps else {}
             self._given = step
             yield now
-            if self._running is not batches:
+            if self._running is not running:
                 raise ClosedError("iterate ShardedIterator: another pass has begun, expected one at a time.")
         for _ in batches:  # there is none left: tells the loader that its epoch has ended
             raise AssertionError

@@ -53,9 +53,8 @@ def to_target(saved: Any, target: Any, path: str) -> Any:
         return _placed(saved, target, path)
     children, treedef = _children(target)
     names = [name for name, _ in children]
-    if isinstance(saved, (list, tuple)):
-        saved = dict(enumerate(saved))
-    if not isinstance(saved, dict) or set(saved) != set(names):
+    by_name = dict(enumerate(saved)) if isinstance(saved, (list, tuple)) else saved
+    if not isinstance(by_name, dict) or set(by_name) != set(names):
         found = ", ".join(map(str, saved)) if isinstance(saved, dict) else type(saved).__name__
         expected = ", ".join(map(str, names))
         raise CheckpointError(
@@ -63,7 +62,7 @@ def to_target(saved: Any, target: Any, path: str) -> Any:
             f"target's {type(target).__name__}. Pass the target that was saved."
         )
     return jax.tree_util.tree_unflatten(
-        treedef, [to_target(saved[name], child, f"{path}/{name}") for name, child in children]
+        treedef, [to_target(by_name[name], child, f"{path}/{name}") for name, child in children]
     )
 
 

@@ -64,11 +64,8 @@ class CheckpointCallback(keras.callbacks.Callback):
             raise OptionError("dataset: expected what s3dlio_tf.dataset gave, before map. Pass that.", field="dataset")
         if every_batches is not None and every_batches < 1:
             raise OptionError(f"every_batches: got {every_batches}, expected >= 1 or None.", field="every_batches")
-        if keras.backend.backend() != "tensorflow":
-            raise OptionError(
-                f"Keras backend: {keras.backend.backend()}, expected tensorflow. Set KERAS_BACKEND=tensorflow.",
-                field="backend",
-            )
+        if (backend := keras.backend.backend()) != "tensorflow":
+            raise OptionError(f"Keras backend: {backend}, expected tensorflow. Set KERAS_BACKEND.", field="backend")
         self._uri, self._storage_options = uri, storage_options
         self._feed = dataset.feed
         self._every_batches, self._every_epoch = every_batches, every_epoch
@@ -109,12 +106,8 @@ class CheckpointCallback(keras.callbacks.Callback):
         self._epoch = epoch
         self.model._initial_epoch = None  # noqa: SLF001  # it has been used, and would outlive this fit
         saved, self._saved = self._saved, None
-        self._epoch_start = EpochStart(
-            self.model,
-            watch=self._progress.watch,
-            batches=self._skipped if saved else 0,
-            metrics=saved.trees["metrics"] if saved else None,
-        )
+        batches, metrics = (self._skipped, saved.trees["metrics"]) if saved else (0, None)
+        self._epoch_start = EpochStart(self.model, watch=self._progress.watch, batches=batches, metrics=metrics)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
         """Save if it is time."""

@@ -28,11 +28,18 @@ class Progress:
         loader: the data's position when a checkpoint was saved; None begins with the next epoch.
         step: batches that were trained until then.
         batch: of them, those of the Keras epoch that was running.
+
+    Raises:
+        StateError: the data's epochs are not Keras's, so that the dataset must be made with ``state=``.
     """
 
     def __init__(self, feed: Feed, *, loader: Mapping[str, Any] | None = None, step: int = 0, batch: int = 0) -> None:
+        self._rest = False  # the first pass is the rest of an epoch, shorter than the dataset's cardinality says
         if loader is not None:
             feed.load(loader)
+            self._rest = feed.whole and loader["position"] > 0
+        if self._rest and feed.position({**feed.upcoming(), "position": 0}, batch) != feed.upcoming():
+            raise self._shorter()
         self._feed = feed
         self._start = feed.upcoming() if loader is None else loader
         self._since_start = -batch  # batches since _start, before the Keras epoch began
@@ -63,11 +70,21 @@ class Progress:
             StateError: it begins a new pass although the one before was left in its middle, as ``take`` does.
         """
         before, self._iterator = self._iterator, weakref.ref(iterator)
-        if before is None or before() is iterator:
+        if before is None or self.in_epoch:
             return
         where = self.position()
-        if where["position"]:
+        if before() is iterator:
+            if self._rest:
+                raise self._shorter()
+        elif where["position"]:
             raise StateError(
                 f"train: a new pass over the data began after {where['position']} of {where['samples']} samples, "
                 "expected all of them. Use repeat() with steps_per_epoch= instead of take()."
             )
+
+    @staticmethod
+    def _shorter() -> StateError:
+        return StateError(
+            "restore: the data goes on in the middle of an epoch that is not Keras's (repeat() or steps_per_epoch=), "
+            "expected a dataset that knows. Make it with state=load_checkpoint(...).loader, and repeat() it."
+        )

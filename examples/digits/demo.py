@@ -24,7 +24,7 @@ from rich.text import Text
 
 HERE = Path(__file__).resolve().parent
 KILL_AT = 77  # with 23 steps an epoch: in the middle of the fourth, seven steps after a checkpoint
-LOG = "losses.jsonl"
+LOG = "log.jsonl"
 BARS = "▁▂▃▄▅▆▇█"
 
 console = Console(highlight=False)
@@ -42,8 +42,8 @@ def demo(framework: str) -> None:
     with EmbeddedS3() as server, tempfile.TemporaryDirectory() as scratch:
         uri = f"s3://{server.bucket}/digits/"
         say(f"{server.endpoint_url}, bucket {server.bucket!r}")
-        # TensorFlow on a machine without GPU says so at length.
-        environment = {**os.environ, **server.environment, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}  # TensorFlow greets at length
+        environment = {**os.environ, **server.environment, **quiet}
         run = functools.partial(python, cwd=scratch, environment=environment)
 
         title(2, "Handwritten digits into the bucket")
@@ -59,7 +59,7 @@ def demo(framework: str) -> None:
         run(trainer, uri, "--losses", LOG)
         say()
         compare([json.loads(line) for line in (Path(scratch) / LOG).read_text().splitlines()])
-    say("The server is gone, and the data with it. With a bucket of your own: the same commands and its URI.")
+    say("The server and the data are gone. The same commands train from your own bucket.")
 
 
 def title(number: int, text: str) -> None:
@@ -94,15 +94,16 @@ def compare(steps: list[dict[str, Any]]) -> None:
     begin = next(at for at in range(1, len(steps)) if steps[at]["step"] <= steps[at - 1]["step"])
     first, second = steps[:begin], steps[begin:]
     twice = list(zip(first[second[0]["step"] - 1 :], second, strict=False))
-    samples = "the same samples" if all(x["samples"] == y["samples"] for x, y in twice) else "OTHER SAMPLES"
     apart = max(abs(x["loss"] - y["loss"]) for x, y in twice)
-    losses = "the same losses to the last bit" if apart == 0 else f"losses at most {apart:.1e} apart"
+    if any(x["samples"] != y["samples"] for x, y in twice) or apart > 1e-6:
+        raise SystemExit(f"Steps {second[0]['step']} to {first[-1]['step']}: not the same after the kill as before.")
+    losses = "same losses to the last bit" if apart == 0 else f"losses at most {apart:.1e} apart"
     curve([step["loss"] for step in first[: -len(twice)]], [step["loss"] for step in second])
-    say(f"Both processes made steps {second[0]['step']} to {first[-1]['step']}: {samples}, {losses}.")
+    say(f"Steps {second[0]['step']} to {first[-1]['step']} were made twice: same samples, {losses}.")
 
 
-def curve(before: list[float], after: list[float], width: int = 46) -> None:
-    """The losses on one line, on a logarithmic scale; bold from the resume on."""
+def curve(before: list[float], after: list[float], width: int = 40) -> None:
+    """The losses on one line, on a logarithmic scale; in another colour from the resume on."""
     if console.options.ascii_only:
         return
     losses = [math.log(loss) for loss in before + after]
@@ -113,8 +114,8 @@ def curve(before: list[float], after: list[float], width: int = 46) -> None:
         height = (sum(part) / len(part) - low) / (high - low)
         resumed = column * len(losses) // width >= len(before)
         line.append(BARS[round(height * (len(BARS) - 1))], "green" if resumed else "blue")
-    line.append(f" {after[-1]:.2f}  (")
-    line.append("before", "blue").append(" and ").append("after", "green").append(" the kill)")
+    line.append(f" {after[-1]:.2f}  ")
+    line.append("before", "blue").append("/").append("after", "green").append(" the kill")
     console.print(line, soft_wrap=True)
 
 

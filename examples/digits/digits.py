@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Task
 
-__all__ = ["HIDDEN", "LABELS", "PIXELS", "Run", "accuracy_line", "option_parser", "run", "say"]
+__all__ = ["HIDDEN", "LABELS", "PIXELS", "Run", "accuracy_line", "main", "option_parser", "say"]
 
 PIXELS, HIDDEN, LABELS = 64, 512, 10
 """The classifier of all three trainers: 8 x 8 pixels -> hidden layer -> digit. Some 38,000 weights."""
@@ -70,11 +70,11 @@ def _count(text: str) -> int:
 _count.__name__ = "number"  # argparse names it when the value is not one
 
 
-def run(train: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:
+def main(train: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:
     """Parse the command line and train. An error is one line, and so is Ctrl-C."""
     options = parser.parse_args()
     options.uri = options.uri.rstrip("/")
-    options.checkpoint = options.checkpoint or f"{options.uri}/checkpoints/{options.framework}"
+    options.checkpoint = (options.checkpoint or f"{options.uri}/checkpoints/{options.framework}").rstrip("/")
     try:
         if options.fresh:
             _remove_checkpoints(options.checkpoint)
@@ -114,7 +114,7 @@ class Run:
         self._log: TextIO | None = None
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=24),
             _Rate(),
             TextColumn("{task.fields[loss]}"),
             console=_console,
@@ -150,7 +150,7 @@ class Run:
         self._step, self._done = step, epoch * size + int(position["position"])
         self._bar = self._progress.add_task("starting ", total=epochs * size, completed=self._done, loss="")
         if epoch >= epochs:
-            say(f"Trained before: {epoch} epochs, {step} steps. Add --epochs for more, --fresh for a new run.")
+            say(f"Trained before: {epoch} epochs, {step} steps. --epochs for more, --fresh to begin anew.")
         elif step:
             say(f"Resuming after step {step} (epoch {epoch + 1}, sample {position['position']:,} of {size:,}).")
         self._start, self._begun = self._done, time.perf_counter()
@@ -176,8 +176,7 @@ class Run:
         self._step = step
         self._done += len(images)
         self._losses.append(loss)
-        epoch = f"epoch {self._epoch + 1}/{self._options.epochs}"
-        self._progress.update(self._bar, description=epoch, completed=self._done, loss=f"loss {loss:.4f}")
+        self._progress.update(self._bar, description=self._epoch_of_all, completed=self._done, loss=f"loss {loss:.4f}")
         if self._log is not None:
             # No two scans are the same, so a checksum of its pixels names a sample.
             samples = [f"{zlib.crc32(image.tobytes()):08x}" for image in images]
@@ -190,8 +189,13 @@ class Run:
         """Print the line of the epoch. Args: loss: by default the mean of the steps'."""
         samples, seconds = self._done - self._epoch_start, time.perf_counter() - self._epoch_begun
         loss = sum(self._losses) / max(1, len(self._losses)) if loss is None else loss
-        epoch = f"epoch {self._epoch + 1}/{self._options.epochs}"
-        say(f"{epoch}  loss {loss:.4f}  {samples:,} samples in {seconds:.2f} s  {samples / seconds:,.0f} samples/s")
+        rate = f"{samples:,} samples in {seconds:.2f} s  {samples / seconds:,.0f} samples/s"
+        say(f"{self._epoch_of_all}  loss {loss:.4f}  {rate}")
+
+    @property
+    def _epoch_of_all(self) -> str:
+        epochs = str(self._options.epochs)
+        return f"epoch {self._epoch + 1:>{len(epochs)}}/{epochs}"
 
     def report(self, correct: int, total: int) -> None:
         """Print what came of the run: of ``total`` test samples, ``correct`` were recognised."""
@@ -220,7 +224,7 @@ class _Rate(ProgressColumn):
     """Samples trained on, and how fast."""
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.completed:>6,.0f}/{task.total or 0:,.0f} samples {task.speed or 0:>5,.0f}/s")
+        return Text(f"{task.completed:>6,.0f}/{task.total or 0:,.0f} {task.speed or 0:>6,.0f} samples/s")
 
 
 def accuracy_line(correct: int, total: int) -> str:

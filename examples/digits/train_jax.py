@@ -116,7 +116,7 @@ def params_of(trees: dict[str, Any]) -> Params:
 
 
 def evaluate(params: Params, uri: str) -> tuple[int, int]:
-    """How many samples are recognised, of how many. Without shuffling, an epoch is each sample once, in order."""
+    """How many samples are recognised, of how many: each sample once, the last batch is not filled up."""
     correct = total = 0
     for batch in sharded_iterator(uri, global_batch_size=120, last="short"):
         correct += int((logits(params, batch["image"]).argmax(axis=1) == batch["label"]).sum())
@@ -127,4 +127,4 @@ def evaluate(params: Params, uri: str) -> tuple[int, int]:
 if __name__ == "__main__":
     parser = digits.option_parser(__doc__, framework="jax")
     parser.add_argument("--evaluate", metavar="URI", help="do not train; take the weights from this checkpoint")
-    digits.run(train, parser)
+    digits.main(train, parser)

@@ -56,7 +56,7 @@ def train(options: argparse.Namespace) -> None:
 
 
 def evaluate(model: keras.Model, uri: str) -> tuple[int, int]:
-    """How many samples are recognised, of how many. Without shuffling, an epoch is each sample once, in order."""
+    """How many samples are recognised, of how many. One pass is each sample once, the last batch is shorter."""
     correct = total = 0
     for batch in s3dlio_tf.dataset(uri, batch_size=256):
         digit = tf.argmax(model(batch["image"]), axis=1)
@@ -108,4 +108,4 @@ class ShowProgress(keras.callbacks.Callback):
 
 
 if __name__ == "__main__":
-    digits.run(train, digits.option_parser(__doc__, framework="keras"))
+    digits.main(train, digits.option_parser(__doc__, framework="keras"))

@@ -81,7 +81,7 @@ def train(options: argparse.Namespace) -> None:
 
 @torch.no_grad()
 def evaluate(model: nn.Module, uri: str) -> tuple[int, int]:
-    """How many samples are recognised, of how many. Without shuffling, an epoch is each sample once, in order."""
+    """How many samples are recognised, of how many. One pass is each sample once, the last batch is shorter."""
     correct = total = 0
     for batch in DataLoader(S3IterableDataset(uri, batch_size=256)):
         correct += int((model(batch["image"]).argmax(dim=1) == batch["label"]).sum())
@@ -92,4 +92,4 @@ def evaluate(model: nn.Module, uri: str) -> tuple[int, int]:
 if __name__ == "__main__":
     parser = digits.option_parser(__doc__, framework="torch")
     parser.add_argument("--workers", type=int, default=0, help="worker processes (default: none, threads suffice)")
-    digits.run(train, parser)
+    digits.main(train, parser)

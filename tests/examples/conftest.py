@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import os
 import subprocess
@@ -66,3 +67,16 @@ def prepared(scripts, moto_server):
 @pytest.fixture(scope="session")
 def digits_uri(prepared):
     return prepared[0]
+
+
+@pytest.fixture
+def script():
+    """Name -> a script of the example as a module, for what needs no process of its own."""
+
+    def load(name):
+        spec = importlib.util.spec_from_file_location(name, DIGITS / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load

@@ -34,7 +34,7 @@ def test_demo(tmp_path):
         "4. The same command again",
     ]
     assert "Resuming after step 70 (epoch 4, sample 64 of 1,437)." in done.stdout
-    assert "Both processes made steps 71 to 77: the same samples, the same losses to the last bit." in done.stdout
+    assert "Steps 71 to 77 were made twice: same samples, same losses to the last bit." in done.stdout
     accuracy = re.search(r"test accuracy +([\d.]+)%", done.stdout)
     assert accuracy
     assert float(accuracy[1]) >= 95

@@ -43,10 +43,10 @@ def test_batches_are_what_the_guide_says(digits_uri, environment):
     assert (batch["image"].min(), batch["image"].max()) == (0, 1)
 
 
-def test_writing_again_changes_nothing(scripts, tmp_path):
-    scripts.run("prepare.py", str(tmp_path))
+def test_writing_again_changes_nothing(script, tmp_path):
+    script("prepare").prepare(str(tmp_path))
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.npz")}
-    scripts.run("prepare.py", str(tmp_path))
+    script("prepare").prepare(str(tmp_path))
     assert len(before) == 1797
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.npz")} == before
 

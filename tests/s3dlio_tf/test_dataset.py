@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -194,15 +195,15 @@ def test_an_object_unlike_the_first_is_named_in_the_first_line(tmp_path, arrays,
     for number in range(7):
         np.savez(tmp_path / f"{number}.npz", data=np.zeros((2, 2), np.float32))
     np.savez(tmp_path / "4.npz", **arrays)
-    ours = s3dlio_tf.dataset(f"{tmp_path}/", batch_size=batch_size).map(lambda batch: batch).prefetch(2)
+    ours = s3dlio_tf.dataset(f"{tmp_path}/", batch_size=batch_size, shuffle=True, seed=1)
     with pytest.raises(tf.errors.OpError, match=rf"\A[^\n]*FormatError: read [^\n]*({found})") as caught:
-        list(ours)
+        list(ours.map(lambda batch: batch).prefetch(2))
     assert "4.npz" in str(caught.value).partition("\n")[0]
 
 
 def test_an_object_that_vanished_is_named_in_the_first_line(digits):
     ours = s3dlio_tf.dataset(digits, batch_size=4)
-    os.remove(f"{digits}009.npz")
+    Path(f"{digits}009.npz").unlink()
     batches = iter(ours)
     next(batches), next(batches)
     with pytest.raises(tf.errors.OpError, match=r"\A[^\n]*NotFoundError: [^\n]*009\.npz"):
@@ -261,3 +262,22 @@ print(json.dumps(seen))
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == list(range(23))
+
+
+def test_from_s3(moto_environment, tmp_path):
+    import boto3
+
+    name = moto_environment.new_container()
+    client = boto3.client(
+        "s3",
+        endpoint_url=moto_environment.endpoint_url,
+        region_name=moto_environment.region,
+        aws_access_key_id=moto_environment.access_key,
+        aws_secret_access_key=moto_environment.secret_key,
+    )
+    for number in range(5):
+        np.save(tmp_path / "one.npy", np.full(3, number, np.float32))
+        client.put_object(Bucket=name, Key=f"train/{number}.npy", Body=(tmp_path / "one.npy").read_bytes())
+    client.close()
+    ours = s3dlio_tf.dataset(f"s3://{name}/train/", batch_size=2)
+    assert [batch["data"].numpy()[:, 0].tolist() for batch in ours] == [[0, 1], [2, 3], [4]]

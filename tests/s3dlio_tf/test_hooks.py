@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -123,7 +124,6 @@ WAYS = {
     "plain": PLAIN,
     "prefetch": (lambda train: train.prefetch(10), {}),
     "steps": (lambda train: train, {"steps_per_epoch": 6}),
-    "half epochs": (lambda train: train, {"steps_per_epoch": 3}),
 }
 
 
@@ -145,14 +145,30 @@ def test_take_is_refused_before_it_counts_wrong(digits, tmp_path):
     assert s3dlio.checkpoint.steps(str(tmp_path / "run")) == [2, 4, 5]
 
 
-def test_repeat_with_a_state(digits, tmp_path):
+@pytest.mark.parametrize("size", [6, 7])
+def test_repeat_goes_on_with_a_state(size, digits, tmp_path):
     """A repeated dataset is resumed with ``state=``: its cardinality must not be promised."""
-    change, options = (lambda train: train.repeat().prefetch(9)), {"steps_per_epoch": 7}
+    change, options = (lambda train: train.repeat().prefetch(9)), {"steps_per_epoch": size}
     whole = fit(digits, tmp_path / "whole", change, **options)
     fit(digits, tmp_path / "cut", change, stop=10, **options)
     state = s3dlio_tf.load_checkpoint(str(tmp_path / "cut")).loader
     rest = fit(digits, tmp_path / "cut", change, state=state, **options)
-    assert rest[3:] == whole[10:]
+    assert rest[-len(whole) + 10 :] == whole[10:]
+
+
+@pytest.mark.parametrize("size", [6, 7])
+def test_repeat_without_a_state_is_refused(size, digits, tmp_path):
+    change, options = (lambda train: train.repeat()), {"steps_per_epoch": size}
+    fit(digits, tmp_path / "cut", change, stop=10, **options)
+    with pytest.raises(StateError, match=r"Make it with state="):
+        fit(digits, tmp_path / "cut", change, **options)
+
+
+def test_repeat_goes_on_at_an_epochs_end_without_a_state(digits, tmp_path):
+    change, options = (lambda train: train.repeat()), {"steps_per_epoch": 6}
+    whole = fit(digits, tmp_path / "whole", change, **options)
+    fit(digits, tmp_path / "cut", change, stop=7, **options)
+    assert fit(digits, tmp_path / "cut", change, **options) == whole[6:]
 
 
 def test_steps_per_execution(digits, tmp_path):
@@ -226,7 +242,7 @@ def test_wrong_options(digits, tmp_path):
 
 def test_fit_shows_the_error_of_the_core(digits):
     dataset = s3dlio_tf.dataset(digits, batch_size=4)
-    os.remove(f"{digits}009.npz")
+    Path(f"{digits}009.npz").unlink()
     train = dataset.map(lambda batch: (batch["image"], batch["label"]))
     with pytest.raises(tf.errors.OpError, match=r"NotFoundError: [^\n]*009\.npz"):
         model_of().fit(train, verbose=0, shuffle=False)
