@@ -39,7 +39,7 @@ def digits(moto_server):
     return environment
 
 
-@pytest.mark.parametrize("code", blocks())
+@pytest.mark.parametrize("code", list(blocks()))
 def test_block_runs(code, digits, tmp_path):
     script = tmp_path / "block.py"
     script.write_text(code)

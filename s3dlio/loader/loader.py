@@ -214,8 +214,10 @@ class DataLoader:
         if running is not None:
             running.close()
 
-    def _handed_over(self) -> None:
-        self._batches += 1
+    def _handed_over(self, iteration: _Iteration) -> None:
+        # one that was ended from another thread while it waited does not count any more
+        if self._running is not None and self._running() is iteration:
+            self._batches += 1
 
     def _ended(self) -> None:
         self._running = None
@@ -234,7 +236,9 @@ class DataLoader:
 class _Iteration:
     """One pass over a loader. Dropping it ends its threads, as leaving a ``for`` loop does."""
 
-    def __init__(self, batches: BatchReader, on_batch: Callable[[], None], on_end: Callable[[], None]) -> None:
+    def __init__(
+        self, batches: BatchReader, on_batch: Callable[[_Iteration], None], on_end: Callable[[], None]
+    ) -> None:
         self._batches = batches
         self._on_batch = on_batch
         self._on_end: Callable[[], None] | None = on_end
@@ -253,7 +257,7 @@ class _Iteration:
         except BaseException:
             self.close()
             raise
-        self._on_batch()
+        self._on_batch(self)
         return batch
 
     def close(self) -> None:

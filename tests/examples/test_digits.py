@@ -43,7 +43,7 @@ def test_checkpoints_lie_below_the_data_unless_told_otherwise(command):
 def test_fresh_removes_the_checkpoints_and_nothing_else(command, tmp_path):
     root = tmp_path / "checkpoints" / "torch"
     for step in (10, 20):
-        save_state(root, {}, step=step)
+        save_state(root, {"model": {"weight": 1.0}}, step=step)
     others = [root / "notes.txt", root / "kept" / "manifest.json", tmp_path / "train" / "step_0000000001" / "x.npz"]
     for other in others:
         other.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # read when JAX is imported
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
 
 SAMPLES = 23  # no multiple of any batch size used here
 

@@ -277,3 +277,28 @@ def test_from_s3(moto_environment, tmp_path):
     client.close()
     ours = s3dlio_jax.sharded_iterator(f"s3://{name}/train/", global_batch_size=2)
     assert [np.asarray(batch["data"])[:, 0].tolist() for batch in ours] == [[0, 1], [2, 3], [4]]
+
+
+@pytest.mark.framework("tf")
+@pytest.mark.parametrize("at", range(6))
+def test_a_state_travels_through_all_loops(digits, at):
+    """core -> tf -> jax -> core, each for two batches, across the end of an epoch."""
+    import s3dlio_tf
+
+    core = s3dlio.DataLoader(digits, **CORE)
+    expected = numbers(core) + numbers(core) + numbers(core)
+    core = s3dlio.DataLoader(digits, **CORE)
+    seen = [[int(number) for number in batch["index"]] for _, batch in zip(range(at), core, strict=False)]
+    state = core.state_dict()
+    for kind in ("tf", "jax", "core"):
+        for _ in range(2):  # one at a time: the second may be in the next epoch
+            if kind == "tf":
+                loop = s3dlio_tf.dataset(digits, **CORE, state=state)
+            elif kind == "jax":
+                loop = s3dlio_jax.sharded_iterator(digits, **OURS, state=state)
+            else:
+                loop = s3dlio.DataLoader(digits, **CORE)
+                loop.load_state_dict(state)
+            seen.append([int(number) for number in next(iter(loop))["index"]])
+            state = json.loads(json.dumps(loop.loader.state_dict(batches=1) if kind == "tf" else loop.state_dict()))
+    assert seen == expected[: at + 6]
