@@ -4,6 +4,8 @@
 BIN := .venv/bin
 SETUP := scripts/setup.sh scripts/constraints.txt pyproject.toml
 PYTEST_ARGS ?=
+# Two processes: many tests wait for processes of their own. -n 0 in PYTEST_ARGS turns it off, for a debugger.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 export PYTHON
 
 .DEFAULT_GOAL := help
@@ -17,11 +19,11 @@ demo: .venv/.demo ## Train on the digits data from an embedded S3 server, with a
 	$(BIN)/python examples/digits/demo.py
 
 test: lint ## Lint, then run all tests that need no real server
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 test-servers: .venv/.test ## Install radosgw and Azurite where missing, and run the tests that need them
 	scripts/servers.sh
-	$(BIN)/python -m pytest --servers -m servers $(PYTEST_ARGS)
+	$(PYTEST) --servers -m servers $(PYTEST_ARGS)
 
 lint: .venv/.test ## ruff check, ruff format --check, mypy
 	$(BIN)/ruff check .

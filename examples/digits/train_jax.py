@@ -83,8 +83,8 @@ def train(options: argparse.Namespace) -> None:
     if steps(options.checkpoint):
         saved = load_checkpoint(options.checkpoint, target={"params": params, "optimizer": state})
         params, state = saved.trees["params"], saved.trees["optimizer"]
-        assert saved.loader is not None  # save() below puts both
-        assert saved.step is not None  # into every checkpoint
+        assert saved.loader is not None  # save() gives both
+        assert saved.step is not None
         batches.load_state_dict(saved.loader)
         step = saved.step
 

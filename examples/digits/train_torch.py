@@ -52,8 +52,8 @@ def train(options: argparse.Namespace) -> None:
     step = 0
     if steps(options.checkpoint):
         saved = load_checkpoint(options.checkpoint)
-        assert saved.loader is not None  # save() below puts both
-        assert saved.step is not None  # into every checkpoint
+        assert saved.loader is not None  # save() gives both
+        assert saved.step is not None
         model.load_state_dict(saved.trees["model"])
         optimizer.load_state_dict(saved.trees["optimizer"])
         loader.load_state_dict(saved.loader)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from s3dlio.errors import MissingExtraError, OptionError
+from s3dlio.errors import MissingExtraError, OptionError, S3dlioError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,6 +40,8 @@ def make_filesystem(uri: Uri, options: StorageOptions) -> Any:
     """
     try:
         return _FILESYSTEMS[uri.scheme](uri, options)
+    except S3dlioError:
+        raise
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
         said = str(error).partition("\n")[0]
         raise OptionError(

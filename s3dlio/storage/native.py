@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 __all__ = ["NativeStore"]
 
 _PART_BYTES = 16 << 20
-"""Part of a multipart upload. S3 allows 10,000 parts, so a writer's object may have 160 GB."""
+"""Part of a multipart upload. A writer does not know how many will come, so its object may have 160 GB."""
+
+_MAX_PARTS = 10_000
+"""What S3 allows."""
 
 _PARTS_IN_FLIGHT = 4
 """What a writer sends at a time; bounds its memory to 64 MiB and the part being filled."""
@@ -99,7 +102,10 @@ class NativeStore:
         np.frombuffer(view, np.uint8)[:] = np.frombuffer(data, np.uint8)  # unlike memoryview, without the GIL
 
     def put(self, key: str, data: BufferLike, *, mode: PutMode = "overwrite") -> ObjectMeta:
-        """As ``Store.put``. One request, or parallel parts above 16 MiB when it may overwrite."""
+        """As ``Store.put``. One request, or parallel parts above 16 MiB when it may overwrite.
+
+        S3 takes up to 5 GiB in one request, and so with ``mode="create"``.
+        """
         with self._verb("put", key, reading=False, create=mode == "create") as client:
             view = payload(data, "put", self.uri(key))
             result = obstore.put(
@@ -108,7 +114,7 @@ class NativeStore:
                 memoryview(view).cast("B"),  # obstore takes unsigned bytes only
                 mode=mode,
                 use_multipart=None if mode == "overwrite" else False,
-                chunk_size=_PART_BYTES,
+                chunk_size=max(_PART_BYTES, -(-view.size // _MAX_PARTS)),
                 max_concurrency=_PARTS_IN_FLIGHT,
             )
             return ObjectMeta(key=key, size=view.size, etag=_unquoted(result["e_tag"]), mtime=None)

@@ -81,9 +81,11 @@ class ObjectWriter(Protocol):
     ) -> None: ...
 
 
-@runtime_checkable
 class Store(Protocol):
-    """The verbs. See the module for what all of them guarantee."""
+    """The verbs. See the module for what all of them guarantee.
+
+    Not for ``isinstance``: up to Python 3.11 that would evaluate ``filesystem``, which connects.
+    """
 
     @property
     def atomic_create(self) -> bool:

@@ -76,5 +76,5 @@ def test_what_the_user_reads(container, error, expected, words):
 
 
 def test_errors_of_the_tree_pass_through():
-    with pytest.raises(ShortReadError, match="^mine$"), translating_arrow("get", "s3://b/k", S3):
+    with pytest.raises(ShortReadError, match=r"^mine$"), translating_arrow("get", "s3://b/k", S3):
         raise ShortReadError("mine")

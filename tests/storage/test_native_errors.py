@@ -33,7 +33,8 @@ def no_answer(inner):
     return (
         "Generic S3 error: Error performing GET http://h:1/bucket/k in 2ms, after 5 retries, max_retries: 5, "
         "retry_timeout: 12s  - HTTP error: error sending request\n\nDebug source:\nGeneric {\n"
-        f"    inner: Http(\n        HttpError {{\n            kind: Connect,\n            source: {inner},\n        }},\n    ),\n}}"
+        f"    inner: Http(\n        HttpError {{\n            kind: Connect,\n            source: {inner},\n"
+        "        },\n    ),\n}"
     )
 
 
@@ -136,7 +137,7 @@ def test_the_dump_is_not_taken_for_the_answer():
 
 
 def test_errors_of_the_tree_pass_through():
-    with pytest.raises(ShortReadError, match="^mine$"), translating_native("get", "s3://b/k", CONTAINER):
+    with pytest.raises(ShortReadError, match=r"^mine$"), translating_native("get", "s3://b/k", CONTAINER):
         raise ShortReadError("mine")
     with pytest.raises(KeyError), translating_native("get", "s3://b/k", CONTAINER):
         raise KeyError

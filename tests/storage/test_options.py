@@ -53,7 +53,7 @@ def test_azure_connection_string():
     assert (
         StorageOptions.from_env("az", {"AZURE_STORAGE_CONNECTION_STRING": text}, account_name="x").account_name == "x"
     )
-    with pytest.raises(OptionError, match="connection_string") as caught:
+    with pytest.raises(OptionError, match=r"connection_string") as caught:
         StorageOptions(connection_string="nonsense=secret1")
     assert "secret1" not in str(caught.value)
 
@@ -72,21 +72,21 @@ def test_overrides_win():
 
 def test_backend_variable():
     assert StorageOptions.from_env("s3", {"S3DLIO_BACKEND": "arrow"}).backend == "arrow"
-    with pytest.raises(OptionError, match="'rust'.*native"):
+    with pytest.raises(OptionError, match=r"'rust'.*native"):
         StorageOptions.from_env("s3", {"S3DLIO_BACKEND": "rust"})
     assert StorageOptions.from_env("memory", {"S3DLIO_BACKEND": "rust"}).backend is None
 
 
 def test_unknown_variable_is_warned_about():
-    with pytest.warns(UserWarning, match="S3DLIO_BACKENT is not read.*S3DLIO_BACKEND"):
+    with pytest.warns(UserWarning, match=r"S3DLIO_BACKENT is not read.*S3DLIO_BACKEND"):
         StorageOptions.from_env("s3", {"S3DLIO_BACKENT": "arrow"})
 
 
 def test_unknown_option():
-    with pytest.raises(OptionError, match="unknown option 'endpoint'.*region.*Did you mean 'endpoint_url'") as caught:
+    with pytest.raises(OptionError, match=r"unknown option 'endpoint'.*region.*Did you mean 'endpoint_url'") as caught:
         StorageOptions.from_env("s3", {}, endpoint="http://x")
     assert caught.value.field == "endpoint"
-    with pytest.raises(OptionError, match="unknown option"):
+    with pytest.raises(OptionError, match=r"unknown option"):
         StorageOptions().replace(nonsense=1)
 
 

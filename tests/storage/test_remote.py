@@ -45,7 +45,7 @@ class Server(http.server.ThreadingHTTPServer):
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 answer(self)
 
-            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do
+            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do  # noqa: N815 - http.server's names
 
             def log_message(self, *args):
                 pass
@@ -118,9 +118,9 @@ def test_nobody_listens(backend):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     began = time.monotonic()
-    with open_store("s3://bucket", backend=backend, endpoint_url=f"http://127.0.0.1:{port}", **KEYS) as store:
-        with pytest.raises(StorageTimeoutError, match=f"refused.*127.0.0.1:{port}.*AWS_ENDPOINT_URL") as caught:
-            store.get("k")
+    store = open_store("s3://bucket", backend=backend, endpoint_url=f"http://127.0.0.1:{port}", **KEYS)
+    with store, pytest.raises(StorageTimeoutError, match=rf"refused.*127.0.0.1:{port}.*AWS_ENDPOINT_URL") as caught:
+        store.get("k")
     assert caught.value.retryable
     assert time.monotonic() - began < 10
 
@@ -128,9 +128,9 @@ def test_nobody_listens(backend):
 @BACKENDS
 def test_no_such_host(backend):
     began = time.monotonic()
-    with open_store("s3://bucket", backend=backend, endpoint_url="http://no-such-host.invalid", **KEYS) as store:
-        with pytest.raises(StorageTimeoutError, match="no such host at http://no-such-host.invalid"):
-            store.get("k")
+    store = open_store("s3://bucket", backend=backend, endpoint_url="http://no-such-host.invalid", **KEYS)
+    with store, pytest.raises(StorageTimeoutError, match=r"no such host at http://no-such-host.invalid"):
+        store.get("k")
     assert time.monotonic() - began < 20
 
 
@@ -139,7 +139,7 @@ def test_a_server_that_says_nothing(backend):
     """The read timeout ends it; pyarrow rounds it up to whole seconds."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with open_at(url, backend, read_timeout_s=0.2) as store, pytest.raises(StorageTimeoutError, match="in time"):
+        with open_at(url, backend, read_timeout_s=0.2) as store, pytest.raises(StorageTimeoutError, match=r"in time"):
             store.get("k")
 
 
@@ -301,7 +301,7 @@ def test_addressing():
 
 
 def test_options_that_an_engine_refuses():
-    with pytest.raises(OptionError, match="no storage account.*AZURE_STORAGE_ACCOUNT"):
+    with pytest.raises(OptionError, match=r"no storage account.*AZURE_STORAGE_ACCOUNT"):
         open_store("az://box", backend="arrow").head("k")
     with pytest.raises(OptionError):
         NativeStore(Uri.parse("az://box"), StorageOptions())
@@ -311,16 +311,19 @@ def test_no_credentials_for_azure_names_the_variables():
     body = b"<?xml version='1.0'?><Error><Code>NoAuthenticationInformation</Code></Error>"
     with serving(status(401, body)) as server:
         options = {"account_name": "acc", "endpoint_url": f"{server.url}/acc", "anonymous": True, "backend": "native"}
-        with open_store("az://box", **options) as store, pytest.raises(AccessError, match="AZURE_STORAGE_KEY"):
+        with open_store("az://box", **options) as store, pytest.raises(AccessError, match=r"AZURE_STORAGE_KEY"):
             store.get("k")
 
 
 @BACKENDS
 def test_a_listing_without_its_container(backend):
     body = b"<?xml version='1.0'?><Error><Code>NoSuchBucket</Code><Message>no</Message></Error>"
-    with serving(status(404, body)) as server, open_at(server.url, backend) as store:
-        with pytest.raises(NotFoundError, match="bucket 'bucket' does not exist"):
-            [*store.list()]
+    with (
+        serving(status(404, body)) as server,
+        open_at(server.url, backend) as store,
+        pytest.raises(NotFoundError, match=r"bucket 'bucket' does not exist"),
+    ):
+        [*store.list()]
 
 
 FORK = """
