@@ -43,6 +43,11 @@ SECRET_KEY = "testing"  # noqa: S105 -- the server checks no signature; clients 
 REGION = "us-east-1"
 
 
+def _plain_environment() -> dict[str, str]:
+    """This process's variables without those for S3 clients: moto has one inside, and would follow a profile."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+
+
 class EmbeddedS3:
     """The server as a context manager; ``endpoint_url`` and ``environment`` are set inside the block.
 
@@ -74,7 +79,7 @@ class EmbeddedS3:
         command = [sys.executable, __file__, *options]
         with tempfile.TemporaryFile() as log:
             self._process = subprocess.Popen(  # noqa: S603 -- our own file, our own interpreter
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=_plain_environment()
             )
             try:
                 self.endpoint_url = self._first_line()
