@@ -5,7 +5,7 @@ BIN := .venv/bin
 SETUP := scripts/setup.sh scripts/constraints.txt pyproject.toml
 PYTEST_ARGS ?=
 # Two processes: many tests wait for processes of their own. -n 0 in PYTEST_ARGS turns it off, for a debugger.
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 export PYTHON
 
 .DEFAULT_GOAL := help

@@ -18,7 +18,7 @@ __all__ = ["SCHEMES", "Uri"]
 
 SCHEMES = ("s3", "gs", "az", "abfss", "file", "direct", "memory")
 
-_SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*):/*")
+_SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*):/{0,2}")
 _LOCAL = ("file", "direct")
 
 
@@ -83,7 +83,7 @@ class Uri:
 
     def __str__(self) -> str:
         if self.scheme in _LOCAL:
-            return f"{self.scheme}:///{self.key}"
+            return f"{self.scheme}:///{self.key.replace('%', '%25')}"  # parsed as an escape otherwise
         if self.account:
             return f"abfss://{self.container}@{self.account}.dfs.core.windows.net/{self.key}"
         return f"{self.scheme}://{self.container}/{self.key}"

@@ -6,18 +6,18 @@ Translates tensors; layout, checksums and the commit are the core's. No pickle.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import tensorflow as tf
 
 from s3dlio.checkpoint import SavedState, load_state, map_leaves, save_state
+from s3dlio.errors import OptionError
 from s3dlio_tf.tensors import to_array
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from s3dlio.checkpoint import CheckpointInfo, Stateful
+    from s3dlio.checkpoint import CheckpointInfo
     from s3dlio.storage import StorageOptions
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
@@ -27,7 +27,7 @@ def save_checkpoint(
     uri: str,
     state: Mapping[str, Any],
     *,
-    loader: Stateful | Mapping[str, Any] | None = None,
+    loader: Mapping[str, Any] | None = None,
     step: int | None = None,
     metadata: Mapping[str, Any] | None = None,
     storage_options: StorageOptions | None = None,
@@ -44,9 +44,16 @@ def save_checkpoint(
         storage_options: how to reach the store.
 
     Raises:
+        OptionError: ``loader`` is a loader, which tf.data has read ahead of the training.
         CheckpointError: a leaf that is no tensor, variable, array, number, string or None; it names the path.
         StorageError: the store failed; nothing is committed, and earlier checkpoints are as they were.
     """
+    if not isinstance(loader, Mapping | None):
+        raise OptionError(
+            f"save {uri}: loader is a {type(loader).__name__}, which tf.data has read ahead of the training, expected "
+            "a position. Pass dataset.loader.state_dict(batches=trained).",
+            field="loader",
+        )
     trees = map_leaves(dict(state), to_array)
     return save_state(uri, trees, loader=loader, step=step, metadata=metadata, storage_options=storage_options)
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import IterableDataset, get_worker_info
 
-import s3dlio
 from s3dlio.errors import StateError
 from s3dlio_torch.map_dataset import open_for_workers
-from s3dlio_torch.ranks import current_rank
+from s3dlio_torch.ranks import LateLoader
 from s3dlio_torch.tensors import to_tensors
 from s3dlio_torch.workers import WorkerShare
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    import s3dlio
     from s3dlio.storage import StorageOptions
 
 __all__ = ["S3IterableDataset"]
@@ -64,7 +64,7 @@ class S3IterableDataset(IterableDataset[dict[str, Any]]):
         self.data = open_for_workers(
             uri, format=format, fields=fields, pattern=pattern, storage_options=storage_options
         )
-        self._options: dict[str, Any] = {
+        options: dict[str, Any] = {
             "batch_size": batch_size,
             "shuffle": shuffle,
             "seed": seed,
@@ -73,29 +73,25 @@ class S3IterableDataset(IterableDataset[dict[str, Any]]):
             "max_in_flight": max_in_flight,
             "prefetch_bytes": prefetch_bytes,
         }
-        self._shard = (rank, world_size)
-        self._loader: s3dlio.DataLoader | None = None
+        self._late = LateLoader(self.data, rank=rank, world_size=world_size, options=options)
         self._share = WorkerShare()
-        s3dlio.DataLoader(self.data, **self._options)  # a wrong option is an error here, not in a worker
+        self._late.preview()  # a wrong option is an error here, not in a worker
 
     @property
     def loader(self) -> s3dlio.DataLoader:
-        """The core loader underneath, made when it is first needed: the rank must be known by then."""
-        if self._loader is None:
-            found = current_rank()
-            rank, world_size = (found[i] if given is None else given for i, given in enumerate(self._shard))
-            self._shard = (rank, world_size)
-            self._loader = s3dlio.DataLoader(self.data, rank=rank, world_size=world_size, **self._options)
-        return self._loader
+        """The core loader underneath; once it has been asked for, its rank is settled."""
+        return self._late.loader
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """The batches of the next epoch, or of the rest of a loaded one; in a worker, its share of them."""
         worker = get_worker_info()
-        return map(to_tensors, self.loader if worker is None else self._share.batches(self.loader, worker))
+        if worker is not None:
+            return map(to_tensors, self._share.batches(self.loader, worker))
+        return map(to_tensors, self._share.unshared(self.loader))
 
     def __len__(self) -> int:
         """Batches of a whole epoch: torch warns of an iterable that gives more than its length."""
-        return dataclasses.replace(self.loader.plan, start=0).steps
+        return dataclasses.replace(self._late.preview().plan, start=0).steps
 
     def set_epoch(self, epoch: int) -> None:
         """Begin with this epoch at the next iteration. Not needed in plain loops."""
@@ -144,7 +140,3 @@ class S3IterableDataset(IterableDataset[dict[str, Any]]):
             StateError: as ``s3dlio.DataLoader.load_state_dict``.
         """
         self._share.load(self.loader, state, get_worker_info())
-
-    def __getstate__(self) -> dict[str, Any]:
-        # a spawned worker has no process group to ask: the rank is settled here
-        return {**self.__dict__, "_loader": self.loader}

@@ -65,6 +65,15 @@ class WorkerShare:
         finally:
             reader.close()
 
+    def unshared(self, loader: s3dlio.DataLoader) -> Iterator[Batch]:
+        """All batches of the next epoch, in this process; the workers of a later one come after it."""
+        newest = self.newest_epoch
+        if newest is not None:
+            loader.set_epoch(newest + 1)
+        batches = iter(loader)
+        self._tickets.announce(loader.epoch + 1, 0)
+        return batches
+
     def state(self, loader: s3dlio.DataLoader, worker: Any) -> dict[str, Any]:
         """This worker's position: where its pass began, and how many batches it has given since."""
         mine = {"id": worker.id, "workers": worker.num_workers, "batches": self._given}

@@ -94,6 +94,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             raise pytest.UsageError(f"{item.nodeid}: unknown framework {unknown}, expected {', '.join(_MODULES)}.")
         return needed <= frameworks
 
+    # TensorFlow and JAX start threads for the life of the process; tests that fork it come before them.
+    late = {Path(__file__).parent / f"s3dlio_{name}" for name in ("tf", "jax")}
+    items.sort(
+        key=lambda item: (
+            not late.isdisjoint(item.path.parents)
+            or any({"tf", "jax"} & set(marker.args) for marker in item.iter_markers("framework"))
+        )
+    )
     left_out = [item for item in items if not wanted(item)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)

@@ -1,12 +1,14 @@
 """The ``s3dlio`` command: objects of any store from the shell.
 
-Owns: printing and exit codes; the only module that does either. Exit code 1 is an error of the store or the data,
-2 a wrong call.
+Owns: printing and exit codes; the only module that does either. Exit code 1 is an error of the store,
+the data or a local file, 2 a wrong call.
 """
 
 from __future__ import annotations
 
 import json
+import mmap
+import os
 import sys
 from pathlib import Path  # noqa: TC003  # typer reads annotations when it runs
 from typing import Annotated
@@ -18,9 +20,13 @@ from rich.table import Table
 
 from s3dlio.checkpoint import steps
 from s3dlio.errors import OptionError, S3dlioError
-from s3dlio.storage import objects
+from s3dlio.storage import objects, open_store
+from s3dlio.uri import Uri
 
 __all__ = ["main"]
+
+_PIECE = 8 << 20
+"""Bytes of a file that are read and sent at a time."""
 
 app = typer.Typer(
     name="s3dlio",
@@ -40,11 +46,15 @@ def list_objects(
     pattern: Annotated[str | None, typer.Option(help="regular expression that keys must contain")] = None,
     as_json: _Json = False,
 ) -> None:
-    """List the objects below URI."""
+    """List the objects below URI: as a table on a terminal, elsewhere a line of size, tab and URI for each."""
     entries = objects.list(uri, pattern=pattern)
     if as_json:
         for entry in entries:
             print(json.dumps({"uri": str(entry), "size": entry["size"], "etag": entry["etag"]}))
+        return
+    if not sys.stdout.isatty():
+        for entry in entries:
+            print(entry["size"], entry, sep="\t")
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("size", justify="right")
@@ -82,7 +92,16 @@ def put_object(
     create: Annotated[bool, typer.Option("--create", help="fail if the object exists")] = False,
 ) -> None:
     """Upload FILE as one object."""
-    objects.put_bytes(uri, file.read_bytes(), mode="create" if create else "overwrite")
+    if create:  # a writer only overwrites, so this is one request, of memory that the file's pages back
+        with file.open("rb") as source:
+            empty = os.fstat(source.fileno()).st_size == 0  # which cannot be mapped
+            data = b"" if empty else mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ)
+        objects.put_bytes(uri, data, mode="create")
+        return
+    target = Uri.parse(uri)
+    with file.open("rb") as source, open_store(target) as store, store.open_writer(target.key) as writer:
+        while piece := source.read(_PIECE):
+            writer.write(piece)
 
 
 @app.command("rm")
@@ -101,7 +120,16 @@ def list_steps(uri: Annotated[str, typer.Argument(metavar="URI", help="a root of
 def main() -> None:
     """Run the command that the process was started with, and exit."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except S3dlioError as error:
         print(f"s3dlio: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, OptionError) else 1)
+    except BrokenPipeError:  # the reader of our output has what it wanted, e.g. `s3dlio ls URI | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the interpreter's own last flush
+        sys.exit(1)
+    except OSError as error:
+        print(f"s3dlio: {error}", file=sys.stderr)
+        sys.exit(1)

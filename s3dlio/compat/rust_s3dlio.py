@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,6 +19,8 @@ from s3dlio.reading import FetchOptions, Request, fetch
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
     from typing import Self
+
+    from s3dlio.reading import Fetch
 
 __all__ = [
     "AsyncLoaderOptions",
@@ -31,6 +34,8 @@ __all__ = [
 Workload = Literal["auto", "small", "medium", "large", "batch"]
 
 _MIB = 1 << 20
+_BUDGET = 1 << 30
+"""Bytes read ahead at most, whatever ``prefetch`` says. One larger object is still read, alone."""
 _CONCURRENCY: dict[str, int] = {"small": 64, "medium": 16, "large": 8, "batch": 64}
 """Requests in flight by workload. Small objects are bound by latency, large ones by their parts' bandwidth."""
 
@@ -46,7 +51,7 @@ class AsyncLoaderOptions:
     batch_size: int = 32
     """Objects in a batch, >= 1."""
     prefetch: int = 2
-    """Batches fetched ahead, >= 1."""
+    """Batches fetched ahead, >= 1, as far as they fit into 1 GiB."""
     max_concurrency: int | None = None
     """Requests at the same time; None: 16, or what ``adaptive`` chooses."""
     shuffle: bool = False
@@ -90,10 +95,10 @@ class AsyncLoaderOptions:
             adaptive = self.adaptive or {}
             enabled = bool(adaptive) and adaptive.get("mode", "enabled") == "enabled"
             concurrency = _CONCURRENCY[self._workload(sizes)] if enabled else 16
-        ahead = self.prefetch * self.batch_size
         return FetchOptions(
             max_in_flight=concurrency,
-            budget_bytes=max(1, ahead * max(sizes, default=1)),
+            max_ahead=self.prefetch * self.batch_size,
+            budget_bytes=_BUDGET,
             part_bytes=self.part_size,
         )
 
@@ -118,10 +123,34 @@ class PyDataset:
         return len(self.objects)
 
 
+class _Batches:
+    """One pass: the buffers of a fetch as lists of bytes.
+
+    Threads: one consumer; ``close`` from anywhere, which wakes it.
+    """
+
+    def __init__(self, buffers: Fetch, batch_size: int) -> None:
+        self._buffers = buffers
+        self._batch_size = batch_size
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> list[bytes]:
+        batch = [buffer.to_pybytes() for _, buffer in itertools.islice(self._buffers, self._batch_size)]
+        if not batch:
+            raise StopIteration
+        return batch
+
+    def close(self) -> None:
+        self._buffers.close()
+
+
 class PyBytesAsyncDataLoader:
     """Batches of whole objects as ``list[bytes]``, for ``async for`` and ``for``.
 
-    Each pass is one epoch; the next pass is shuffled anew. An error ends the pass where it happened.
+    Each pass is one epoch; the next pass is shuffled anew. An error ends the pass where it happened, and so
+    does cancelling the task that waits for a batch: both stop the reading.
 
     Args:
         source: what to load.
@@ -136,28 +165,30 @@ class PyBytesAsyncDataLoader:
         return (len(self._source) + self._source.options.batch_size - 1) // self._source.options.batch_size
 
     def __iter__(self) -> Iterator[list[bytes]]:
+        """A new pass. Dropping the iterator stops the reading."""
+        return self._pass()
+
+    async def __aiter__(self) -> AsyncIterator[list[bytes]]:
+        """A new pass, which waits on a thread of the event loop's default executor.
+
+        Leaving ``async for`` early stops the reading when the iterator is closed, which the event loop does
+        soon; ``contextlib.aclosing`` does it at once.
+        """
+        batches = self._pass()
+        try:
+            while (batch := await asyncio.to_thread(next, batches, None)) is not None:
+                yield batch
+        finally:
+            batches.close()  # after a cancellation the thread still waits in next(): this wakes it
+
+    def _pass(self) -> _Batches:
         objects, options = self._source.objects, self._source.options
         manifest = objects.manifest
         order = epoch_order(len(objects), shuffle=options.shuffle, seed=options.seed or 0, epoch=self._epoch)
         self._epoch += 1
         numbers = order(np.arange(len(objects), dtype=np.int64)).tolist()
         requests = (Request(key=manifest.key(n), end=manifest.size(n), whole=True) for n in numbers)
-        batch: list[bytes] = []
-        for _, buffer in fetch(objects.store, requests, options.fetch_options(manifest.sizes())):
-            batch.append(buffer.to_pybytes())
-            if len(batch) == options.batch_size:
-                yield batch
-                batch = []
-        if batch:
-            yield batch
-
-    async def __aiter__(self) -> AsyncIterator[list[bytes]]:
-        batches = iter(self)
-        try:
-            while (batch := await asyncio.to_thread(next, batches, None)) is not None:
-                yield batch
-        finally:
-            batches.close()  # type: ignore[attr-defined]  # a generator
+        return _Batches(fetch(objects.store, requests, options.fetch_options(manifest.sizes())), options.batch_size)
 
 
 def create_dataset(uri: str, opts: Mapping[str, Any] | None = None) -> PyDataset:

@@ -11,7 +11,6 @@ import re
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from s3dlio.errors import FormatError, NotFoundError, OptionError
 
@@ -73,6 +72,8 @@ class Manifest:
         if listed == 0 and prefix and not prefix.endswith("/"):
             table, root = _single(store, prefix), prefix[: prefix.rfind("/") + 1]
             listed = table.num_rows
+        import pyarrow.compute as pc  # noqa: PLC0415  # 30 ms that only a listing needs
+
         below = pc.utf8_slice_codeunits(table["key"], len(root))
         keep = pc.invert(pc.match_substring_regex(below, _HIDDEN))
         if pattern is not None:
@@ -145,6 +146,8 @@ class Manifest:
         ETags are not in it: engines differ in what they list, and a copy has others.
         """
         if self._fingerprint is None:
+            import pyarrow.compute as pc  # noqa: PLC0415  # 30 ms that only a listing needs
+
             below = pc.utf8_slice_codeunits(self.table["key"], len(self.root))
             digest = hashlib.blake2b(digest_size=16, person=b"s3dlio-manifest")
             for batch in pa.table({"key": below, "size": self.table["size"]}).to_batches(max_chunksize=1 << 16):

@@ -35,7 +35,8 @@ __all__ = ["DataLoader"]
 class DataLoader:
     """Batches of a dataset, read ahead by threads of this process.
 
-    Iterating it gives the batches of one epoch; iterating it again is the next epoch. After
+    Iterating it gives the batches of one epoch; iterating it again is the next epoch, and after an error the rest of
+    the same one, from the batch that failed. After
     ``load_state_dict`` the first iteration is the rest of the saved epoch. A batch is a dict of arrays
     (batch, *field shape) in memory that is the caller's for good; a field whose shapes differ between the
     samples is a list of arrays instead.
@@ -117,7 +118,9 @@ class DataLoader:
         self._stop()
         if self._batches:
             self._begin(self._epoch + 1)
-        iteration = _Iteration(self.worker_batches(0, 1), self._handed_over, self._ended)
+        iteration = _Iteration(
+            self.worker_batches(0, 1), on_batch=self._handed_over, on_error=self._failed, on_end=self._ended
+        )
         self._running = weakref.ref(iteration)
         if self._closed:  # by another thread, which may not have seen this iteration
             iteration.close()
@@ -219,6 +222,12 @@ class DataLoader:
         if self._running is not None and self._running() is iteration:
             self._batches += 1
 
+    def _failed(self, iteration: _Iteration) -> None:
+        # iterating again goes on with the batch that could not be read, not with another epoch
+        if self._running is not None and self._running() is iteration:
+            self._running = None
+            self._begin(self._epoch, self.plan.position_after(self._batches))
+
     def _ended(self) -> None:
         self._running = None
         self._begin(self._epoch + 1)
@@ -237,10 +246,16 @@ class _Iteration:
     """One pass over a loader. Dropping it ends its threads, as leaving a ``for`` loop does."""
 
     def __init__(
-        self, batches: BatchReader, on_batch: Callable[[_Iteration], None], on_end: Callable[[], None]
+        self,
+        batches: BatchReader,
+        *,
+        on_batch: Callable[[_Iteration], None],
+        on_error: Callable[[_Iteration], None],
+        on_end: Callable[[], None],
     ) -> None:
         self._batches = batches
         self._on_batch = on_batch
+        self._on_error = on_error
         self._on_end: Callable[[], None] | None = on_end
 
     def __iter__(self) -> Self:
@@ -254,8 +269,12 @@ class _Iteration:
             if on_end is not None:
                 on_end()
             raise
+        except ClosedError:  # misuse, or ended from another thread: no batch failed
+            self.close()
+            raise
         except BaseException:
             self.close()
+            self._on_error(self)
             raise
         self._on_batch(self)
         return batch

@@ -8,6 +8,7 @@ whose buffer is passed on as it came.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,15 +16,16 @@ import pyarrow as pa
 
 from s3dlio.arrays import allocate
 from s3dlio.concurrency import Lock, ReadAhead
-from s3dlio.errors import OptionError, PreconditionError
+from s3dlio.errors import ClosedError, OptionError, PreconditionError
 from s3dlio.reading.plan import part_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Self
 
     from s3dlio.storage.protocol import Store
 
-__all__ = ["FetchOptions", "Request", "fetch"]
+__all__ = ["Fetch", "FetchOptions", "Request", "fetch"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +43,15 @@ class FetchOptions:
     part_bytes: int = 8 << 20
     """Size of the parallel ranges of a large object, >= 1. Two or three times the time of one request's
     latency is best; 8 MiB doubled the rate of whole-object reads at 128 MiB (docs/decisions/0004)."""
+    max_ahead: int | None = None
+    """Objects or ranges fetched or being fetched and not yet handed over, >= 1. None: twice ``max_in_flight``."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if not isinstance(value, int) or value < 1:
+            if value is None and field.name == "max_ahead":
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise OptionError(
                     f"FetchOptions.{field.name}: got {value!r}, expected a whole number >= 1.", field=field.name
                 )
@@ -125,30 +131,117 @@ class _Fetched:
         return self.buffer
 
 
-def fetch(
-    store: Store, requests: Iterable[Request], options: FetchOptions | None = None
-) -> Iterator[tuple[int, pa.Buffer]]:
+class Fetch:
+    """Iterator of (index in ``requests``, read-only buffer), in the order asked for. Made by ``fetch``.
+
+    Reading starts with the first ``next``, and ends with the last buffer, an error, or ``close``.
+
+    Threads: one consumer; ``close`` from anywhere.
+    """
+
+    _ahead: ReadAhead[_Fetched] | None = None
+
+    def __init__(self, store: Store, requests: Iterable[Request], options: FetchOptions) -> None:
+        self._closed = False
+        self._ended = False
+        self._store = store
+        self._requests = requests
+        self._options = options
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> tuple[int, pa.Buffer]:
+        """The next buffer. Blocks until all of it is there.
+
+        Raises:
+            StorageError: at the failed request's place; after it the iterator has ended.
+            ClosedError: after ``close``, also if it came while this waited.
+        """
+        if self._closed:
+            raise ClosedError("fetch: closed, expected open. Make a new one.")
+        if self._ended:
+            raise StopIteration
+        try:
+            if self._ahead is None:
+                self._ahead = self._start()
+                if self._closed:  # by another thread that saw nothing to close yet
+                    self._ahead.close()
+            done = next(self._ahead)
+            return done.index, done.result()
+        except BaseException:  # the end of the requests too
+            self._ended = True
+            if self._ahead is not None:
+                self._ahead.close()
+            raise
+
+    def close(self) -> None:
+        """Stop reading and wake a waiting consumer. Idempotent; waits briefly for requests under way."""
+        self._closed = True
+        if self._ahead is not None:
+            self._ahead.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _start(self) -> ReadAhead[_Fetched]:
+        # Nothing that the threads hold may refer to this object, or dropping it would not end them.
+        store, limits = self._store, self._options
+        requests, threads = _with_tasks(iter(self._requests), limits)
+        groups = (_Fetched(store, index, request, limits.part_bytes) for index, request in enumerate(requests))
+        return ReadAhead(
+            groups,
+            threads=threads,
+            budget=limits.budget_bytes,
+            # twice as many, by default: enough that a slow head does not idle the threads behind it
+            max_groups=limits.max_ahead or 2 * limits.max_in_flight,
+            name="fetch",
+        )
+
+
+def fetch(store: Store, requests: Iterable[Request], options: FetchOptions | None = None) -> Fetch:
     """Read the requests concurrently and give their bytes in the order they were asked for.
 
     Args:
         store: where the keys are.
-        requests: taken lazily, a little ahead of the consumer.
+        requests: taken lazily from the first ``next`` on, a little ahead of the consumer: up to
+            ``max_in_flight`` of them, and what ``options`` let be in flight.
         options: what may be in flight.
 
-    Returns: an iterator of (index in ``requests``, read-only buffer). Closing it stops the reading.
+    Returns: an iterator of (index in ``requests``, read-only buffer). Closing or dropping it stops the reading.
 
     Raises:
         StorageError: at the failed request's place in the order; nothing after it is given. A
             PreconditionError for a whole object that has another size than was asked for.
     """
-    limits = options or FetchOptions()
-    groups = (_Fetched(store, index, request, limits.part_bytes) for index, request in enumerate(requests))
-    with ReadAhead(
-        groups,
-        threads=limits.max_in_flight,
-        budget=limits.budget_bytes,
-        max_groups=2 * limits.max_in_flight,  # enough that a slow head does not idle the threads behind it
-        name="fetch",
-    ) as ahead:
-        for done in ahead:
-            yield done.index, done.result()
+    return Fetch(store, requests, options or FetchOptions())
+
+
+def _with_tasks(requests: Iterator[Request], limits: FetchOptions) -> tuple[Iterator[Request], int]:
+    """The same requests, and the threads that they keep busy: a few small objects need no 32 of them."""
+    first: list[Request] = []
+    tasks = 0
+    while tasks < limits.max_in_flight:
+        try:
+            request = next(requests)
+        except StopIteration:
+            return iter(first), max(1, tasks)
+        except Exception as error:  # noqa: BLE001  # comes out after the requests before it
+            return itertools.chain(first, _failure(error)), max(1, tasks)
+        first.append(request)
+        tasks += len(part_ranges(request.start, request.end, part_bytes=limits.part_bytes))
+    return itertools.chain(first, requests), limits.max_in_flight
+
+
+def _failure(error: Exception) -> Iterator[Request]:
+    yield from ()
+    try:
+        raise error
+    finally:
+        del error  # its traceback refers to this frame: break the cycle

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["SharingSuite"]
 
 FORK_SCRIPT = """
-import os, pickle, signal, sys, threading
+import faulthandler, os, pickle, sys, threading
 store, key, before = pickle.load(sys.stdin.buffer)
 going = True
 started = threading.Barrier(5)
@@ -41,7 +41,7 @@ if before == "get":
 for number in range(2):
     child = os.fork()
     if child == 0:
-        signal.alarm(60)  # a hang is an end by SIGALRM, which the parent reports
+        faulthandler.dump_traceback_later(60, exit=True)  # a hang ends with its stack, and the parent reports it
         names = [name for batch in store.list(key.rpartition("/")[0]) for name in batch.column("key").to_pylist()]
         assert key in names, names
         assert store.get(key).to_pybytes() == b"content"

@@ -246,9 +246,10 @@ class StoreSuite(ChangesSuite, SharingSuite):
             assert raw.read(f"{key}.copy") == key.encode()
 
     @pytest.mark.parametrize("verb", ["get", "put", "open_writer", "list", "copy"])
-    def test_missing_container(self, missing: Store | None, verb: str) -> None:
-        """NotFoundError that names it."""
-        if missing is None:  # then there is no container that could be missing
+    def test_missing_container(self, store: Store, missing: Store | None, prefix: str, verb: str) -> None:
+        """NotFoundError that names it; where no container can be missing, there is only nothing in it."""
+        if missing is None:
+            assert [*store.list(prefix)] == []
             return
         with pytest.raises(NotFoundError) as caught:
             call(missing, verb, "key")

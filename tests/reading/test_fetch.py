@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s3dlio.errors import (
+    ClosedError,
     NotFoundError,
     OptionError,
     PreconditionError,
@@ -206,6 +207,97 @@ def test_leaving_early_ends_the_threads():
     assert set(threading.enumerate()) > before
     ahead.close()
     assert set(threading.enumerate()) == before
+
+
+def test_dropping_it_ends_the_threads():
+    before = set(threading.enumerate())
+    ahead = fetch(memory(k=b"abc"), itertools.repeat(Request(key="k", end=3)), small())
+    next(ahead)
+    del ahead
+    assert set(threading.enumerate()) == before
+
+
+def test_a_closed_one_is_no_end_of_the_data():
+    with fetch(memory(k=b"abc"), [Request(key="k", end=3)], small()) as ahead:
+        pass
+    with pytest.raises(ClosedError):
+        next(ahead)
+
+
+def test_close_wakes_a_consumer_that_waits():
+    inside, release = threading.Event(), threading.Event()
+
+    def hang(_call):
+        inside.set()
+        release.wait(30)
+
+    ahead = fetch(FaultyStore(memory(k=b"abc"), before=hang), [Request(key="k", end=3)], small())
+    caught = []
+
+    def consume():
+        try:
+            next(ahead)
+        except ClosedError as error:
+            caught.append(error)
+
+    consumer = threading.Thread(target=consume)
+    consumer.start()
+    assert inside.wait(10)
+    ahead.close()
+    consumer.join(10)
+    assert not release.is_set()
+    assert len(caught) == 1
+    release.set()
+
+
+@pytest.mark.parametrize(("sizes", "threads"), [([10], 1), ([10] * 3, 3), ([10, 64], 5), ([10] * 9, 6), ([640], 6)])
+def test_no_more_threads_than_tasks(sizes, threads):
+    store = memory(**{f"k{i}": pattern(size) for i, size in enumerate(sizes)})
+    together = threading.Barrier(threads)  # so that none has ended before the last has begun
+    seen = set()
+
+    def meet(call):
+        if call.verb != "head":
+            seen.add(threading.current_thread())
+            if call.number < threads:
+                together.wait(10)
+
+    requests = (Request(key=f"k{i}", end=size, etag=store.head(f"k{i}").etag) for i, size in enumerate(sizes))
+    options = small(max_in_flight=6, budget_bytes=1000)
+    assert len(fetched(FaultyStore(store, before=meet), requests, options)) == len(sizes)
+    assert len(seen) == threads
+
+
+def test_few_requests_start_few_threads():
+    before = set(threading.enumerate())
+    with fetch(memory(k=b"abc"), [Request(key="k", end=3)] * 2, small(max_in_flight=50)) as ahead:
+        next(ahead)
+        assert len(set(threading.enumerate()) - before) <= 2
+
+
+def test_max_ahead_counts_what_is_not_handed_over():
+    changed, begun = threading.Condition(), []
+
+    def count(call):
+        with changed:
+            begun.append(call)
+            changed.notify_all()
+
+    store = FaultyStore(memory(k=pattern(1)), before=count)
+    requests = [Request(key="k", end=1)] * 40
+    with fetch(store, requests, small(max_in_flight=8, max_ahead=3)) as ahead:
+        for handed_over in range(1, 30):
+            next(ahead)
+            with changed:
+                assert changed.wait_for(lambda bound=handed_over + 3: len(begun) >= bound, 10)
+                assert len(begun) == handed_over + 3
+
+
+def test_max_ahead_is_checked():
+    assert FetchOptions(max_ahead=None).max_ahead is None
+    for value in (0, -1, 1.5, True, "8"):
+        with pytest.raises(OptionError, match="max_ahead"):
+            FetchOptions(max_ahead=value)
 
 
 @pytest.mark.parametrize("field", ["max_in_flight", "budget_bytes", "part_bytes"])
