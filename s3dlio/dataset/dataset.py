@@ -149,8 +149,8 @@ def dataset(
         fields: names of the fields to deliver; None for all.
         pattern: regular expression that a key must contain below ``uri``. Not with ``manifest``.
         manifest: a saved listing (its path, or the object) instead of a new one.
-        storage_options: endpoint, credentials, engine, as ``StorageOptions`` or a dict of some of its fields; what
-            is not given comes from the usual environment variables.
+        storage_options: endpoint, credentials, engine: complete ``StorageOptions``, or a dict of some of its fields,
+            the rest of which, like None, comes from the usual environment variables.
 
     Raises:
         NotFoundError: no bucket, or no object there.
@@ -166,12 +166,13 @@ def dataset(
             field="pattern",
         )
     where = Uri.parse(uri)
-    store = _open(where, storage_options)
+    store = open_store(where, options=storage_options)
     if manifest is None:
         manifest = Manifest.from_listing(store, where.key, pattern=pattern)
     elif not isinstance(manifest, Manifest):
         manifest = Manifest.load(manifest)
-    if where.key not in {manifest.root, manifest.root.rstrip("/"), manifest.key(0)}:
+    single = len(manifest) == 1 and where.key == manifest.key(0)
+    if not single and where.key not in {manifest.root, manifest.root.rstrip("/")}:
         raise OptionError(
             f"open {where}: got a manifest of {store.uri(manifest.root)}, expected one of that directory. List again.",
             field="manifest",
@@ -196,14 +197,8 @@ def list_for_workers(
     Args, Raises: as ``dataset``.
     """
     where = Uri.parse(uri)
-    with _open(where, storage_options, backend="arrow") as store:
+    with open_store(where, options=storage_options, backend="arrow") as store:
         return Manifest.from_listing(store, where.key, pattern=pattern)
-
-
-def _open(uri: Uri, storage_options: StorageOptions | Mapping[str, Any] | None, **overrides: Any) -> Store:
-    if storage_options is None or isinstance(storage_options, StorageOptions):
-        return open_store(uri, options=storage_options, **overrides)
-    return open_store(uri, **{**storage_options, **overrides})
 
 
 def _one_format(chosen: str | Format | None, manifest: Manifest, store: Store) -> Format:

@@ -154,8 +154,8 @@ class DataLoader:
 
     def set_epoch(self, epoch: int) -> None:
         """Begin with this epoch, from its first sample, at the next iteration. Not needed in plain loops."""
-        if epoch < 0:
-            raise OptionError(f"epoch: got {epoch}, expected a whole number >= 0.", field="epoch")
+        if not isinstance(epoch, int) or epoch < 0:
+            raise OptionError(f"epoch: got {epoch!r}, expected a whole number >= 0.", field="epoch")
         self._stop()
         self._begin(epoch)
 

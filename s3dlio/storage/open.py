@@ -5,6 +5,7 @@ Must not know: what a store does. Opening makes no request and starts no thread.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from s3dlio.errors import OptionError
@@ -23,20 +24,23 @@ if TYPE_CHECKING:
 __all__ = ["open_store"]
 
 
-def open_store(uri: str | os.PathLike[str] | Uri, *, options: StorageOptions | None = None, **overrides: Any) -> Store:
+def open_store(
+    uri: str | os.PathLike[str] | Uri, *, options: StorageOptions | Mapping[str, Any] | None = None, **overrides: Any
+) -> Store:
     """The store of the container that ``uri`` names; the key in it plays no part.
 
     Args:
         uri: of the container or anything in it, or a local path.
-        options: how to reach it; None reads the environment (``StorageOptions.from_env``).
+        options: how to reach it: complete ``StorageOptions``, or a dict of some of its fields. What the dict, or None,
+            leaves open comes from the environment (``StorageOptions.from_env``).
         overrides: single fields of ``StorageOptions``, which win over ``options`` and the environment.
 
     Raises:
         OptionError: an unknown scheme or option, or an illegal value.
     """
     parsed = Uri.parse(uri)
-    if options is None:
-        options = StorageOptions.from_env(parsed.scheme, **overrides)
+    if options is None or isinstance(options, Mapping):
+        options = StorageOptions.from_env(parsed.scheme, **{**(options or {}), **overrides})
     elif overrides:
         options = options.replace(**overrides)
     return _STORES[parsed.scheme](parsed, options)

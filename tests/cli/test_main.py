@@ -8,6 +8,8 @@ import sys
 import numpy as np
 import pytest
 
+from s3dlio.checkpoint import save_state
+
 COMMAND = [sys.executable, "-W", "error", "-c", "from s3dlio.cli import main; main()"]
 
 
@@ -133,10 +135,8 @@ def test_rm(root):
 
 
 def test_steps(tmp_path):
-    from s3dlio.checkpoint import save
-
     for step in (3, 20):
-        save(tmp_path, {"w": np.arange(3)}, step=step)
+        save_state(tmp_path, {"model": {"w": np.arange(3)}}, step=step)
     assert output("steps", tmp_path) == b"3\n20\n"
 
 
