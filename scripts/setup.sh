@@ -59,6 +59,13 @@ print("--index-strategy", "unsafe-best-match", sep="\n")
 '
 }
 
+# A certificate that pip is told to trust (pip config set global.cert FILE), uv finds in its own variable.
+trust_certificate() {
+    local found
+    found=$(pip_configuration | sed -n "s/^[a-z:]*\.cert='\(.*\)'$/\1/p" | tail -n 1)
+    [ -z "$found" ] || export SSL_CERT_FILE="${SSL_CERT_FILE:-$found}"
+}
+
 # torch's default wheel for Linux brings 3 GB of CUDA libraries, which no test and no example needs. Where pip is told of
 # no other source of wheels, uv takes the CPU build; UV_TORCH_BACKEND=auto make ... takes the one for this machine's GPU.
 choose_torch() {
@@ -73,6 +80,7 @@ test) wanted=(--editable '.[torch,tf,jax,dev]') ;;
 esac
 
 make_venv
+trust_certificate
 choose_torch
 if .venv/bin/python -m uv --version >/dev/null 2>&1 || .venv/bin/python -m pip install --quiet uv; then
     mapfile -t options < <(uv_options)
