@@ -103,3 +103,23 @@ def test_the_epoch_can_be_taken_up_again_after_an_error(labelled, labels):
 
 def _with_manifest(data, store, manifest):
     return type(data)(store=store, manifest=manifest, format=data.format)
+
+
+def test_iterating_again_after_an_error_goes_on_with_the_batch_that_failed(labelled):
+    """A request that failed may succeed the next time; the rest of the epoch must not be skipped."""
+    place = labelled(12)
+    broken = [True]
+
+    def before(call):
+        if broken[0] and call.key == "d/0005.npz":
+            raise NotFoundError("get it: not now", uri="it", operation="get")
+
+    with DataLoader(place.dataset(FaultyStore(place.store, before=before)), batch_size=4) as loader:
+        given = []
+        with pytest.raises(NotFoundError):
+            given.extend(batch["label"].tolist() for batch in loader)
+        assert given == [[0, 1, 2, 3]]
+        broken[0] = False
+        assert (loader.epoch, len(loader)) == (0, 2)
+        assert [batch["label"].tolist() for batch in loader] == [[4, 5, 6, 7], [8, 9, 10, 11]]
+        assert loader.epoch == 1
