@@ -28,7 +28,7 @@ def save_checkpoint(
     loader: Stateful | Mapping[str, Any] | None = None,
     step: int | None = None,
     metadata: Mapping[str, Any] | None = None,
-    storage_options: StorageOptions | None = None,
+    storage_options: StorageOptions | Mapping[str, Any] | None = None,
 ) -> CheckpointInfo:
     """Save pytrees and the iterator's position in one atomic commit.
 
@@ -55,7 +55,7 @@ def load_checkpoint(
     *,
     step: int | Literal["latest"] | None = None,
     target: Mapping[str, Any] | None = None,
-    storage_options: StorageOptions | None = None,
+    storage_options: StorageOptions | Mapping[str, Any] | None = None,
 ) -> SavedState:
     """Load a checkpoint that any of the frameworks saved.
 

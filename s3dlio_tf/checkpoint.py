@@ -30,7 +30,7 @@ def save_checkpoint(
     loader: Mapping[str, Any] | None = None,
     step: int | None = None,
     metadata: Mapping[str, Any] | None = None,
-    storage_options: StorageOptions | None = None,
+    storage_options: StorageOptions | Mapping[str, Any] | None = None,
 ) -> CheckpointInfo:
     """Save state and the loader's position in one atomic commit.
 
@@ -62,7 +62,7 @@ def load_checkpoint(
     uri: str,
     *,
     step: int | Literal["latest"] | None = None,
-    storage_options: StorageOptions | None = None,
+    storage_options: StorageOptions | Mapping[str, Any] | None = None,
 ) -> SavedState:
     """Load a checkpoint that any of the frameworks saved; ``trees`` holds tensors.
 

@@ -19,6 +19,8 @@ from s3dlio_tf.progress import Progress
 from s3dlio_tf.variables import assign_variables, variable_arrays
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import tensorflow as tf
 
     from s3dlio.checkpoint import SavedState
@@ -57,7 +59,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         *,
         every_batches: int | None = None,
         every_epoch: bool = True,
-        storage_options: StorageOptions | None = None,
+        storage_options: StorageOptions | Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if not hasattr(dataset, "feed"):

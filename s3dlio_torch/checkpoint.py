@@ -30,7 +30,7 @@ def save_checkpoint(
     loader: Stateful | Mapping[str, Any] | None = None,
     step: int | None = None,
     metadata: Mapping[str, Any] | None = None,
-    storage_options: StorageOptions | None = None,
+    storage_options: StorageOptions | Mapping[str, Any] | None = None,
 ) -> CheckpointInfo:
     """Save state and the loader's position in one atomic commit.
 
@@ -55,7 +55,7 @@ def load_checkpoint(
     *,
     step: int | Literal["latest"] | None = None,
     device: torch.device | str = "cpu",
-    storage_options: StorageOptions | None = None,
+    storage_options: StorageOptions | Mapping[str, Any] | None = None,
 ) -> SavedState:
     """Load a checkpoint that any of the frameworks saved; ``trees`` holds tensors on ``device``.
 

@@ -2,7 +2,7 @@
 
 Owns: cutting a file's bytes into blocks with a CRC32C each, and reading blocks back. A block never spans two
 arrays, so an array is read and checked without its neighbours; neighbouring small blocks are read together.
-Must not know: manifests, dtypes.
+Several requests are under way at a time. Must not know: manifests, dtypes.
 
 Guarantee: bytes that were not checked are never given to the caller as data.
 """
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import google_crc32c
 import numpy as np
 
+from s3dlio.concurrency import ReadAhead
 from s3dlio.errors import CheckpointError, NotFoundError, ShortReadError
 
 if TYPE_CHECKING:
@@ -28,6 +29,12 @@ __all__ = ["BLOCK_BYTES", "BlockRead", "Checksums", "pieces", "read_blocks", "re
 BLOCK_BYTES = 16 << 20
 """Largest block, bytes. Large enough that a request's latency is small beside its transfer, small enough that
 a few in flight fill a network link."""
+
+_READ_THREADS = 8
+"""Most requests under way at a time."""
+
+_READ_BUDGET_BYTES = 256 << 20
+"""Most bytes of requests under way at a time; what is not read straight into its target waits in memory."""
 
 
 class Checksums:
@@ -128,12 +135,45 @@ def read_runs(reads: Iterable[BlockRead]) -> list[list[BlockRead]]:
 def read_blocks(store: Store, reads: Iterable[BlockRead]) -> None:
     """Fill the targets and check every block: the one place where a checkpoint's data are read.
 
+    Where several requests are needed they are made side by side, on threads that live as long as this call. Of
+    several errors the one of the lowest block is raised. After an error a request that was under way may still
+    fill its target.
+
     Raises:
         CheckpointError: a file is missing, shorter than it should be, or a block has another checksum.
         StorageError: anything else that the store says.
     """
-    for run in read_runs(reads):
-        _read_run(store, run)
+    runs = [_Run(store, run) for run in read_runs(reads)]
+    threads = min(_READ_THREADS, len(runs))
+    if threads <= 1:
+        for run in runs:
+            run.run(0)
+        return
+    with ReadAhead(
+        iter(runs), threads=threads, budget=_READ_BUDGET_BYTES, max_groups=2 * threads, name="checkpoint"
+    ) as ahead:
+        for _ in ahead:  # each is checked and in its target when it comes out; errors come in the order of the blocks
+            pass
+
+
+class _Run:
+    """One request as a group of read-ahead."""
+
+    __slots__ = ("_blocks", "_store")
+
+    def __init__(self, store: Store, blocks: list[BlockRead]) -> None:
+        self._store = store
+        self._blocks = blocks
+
+    @property
+    def cost(self) -> int:
+        return self._blocks[-1].end - self._blocks[0].begin
+
+    def __len__(self) -> int:
+        return 1
+
+    def run(self, task: int) -> None:  # noqa: ARG002  # there is one task, the request
+        _read_run(self._store, self._blocks)
 
 
 def _read_run(store: Store, run: list[BlockRead]) -> None:

@@ -1,10 +1,12 @@
 """Committing a checkpoint: one put of the manifest, and what is done around it.
 
-Owns: the order of the last writes, and removing what a commit has replaced. Must not know: arrays.
+Owns: the put of the manifest, and finding and removing what it replaces; the writer calls ``replaced_files``,
+``commit`` and ``remove_replaced`` in this order. Must not know: arrays.
 
 Guarantees:
 - before the put, the previous checkpoint of the directory is whole; after it, the new one is
 - files of the previous attempt are removed only after the put, files of others never
+- an attempt that commits again never takes its own files for those of the previous one
 - a put whose outcome is unknown is settled by reading the manifest back
 """
 
@@ -23,23 +25,45 @@ if TYPE_CHECKING:
     from s3dlio.checkpoint.layout import StepDirectory
     from s3dlio.storage.protocol import Store
 
-__all__ = ["commit", "remove"]
+__all__ = ["commit", "remove", "remove_replaced", "replaced_files"]
 
 
 def commit(store: Store, directory: StepDirectory, document: dict[str, Any]) -> None:
-    """Make ``document`` the manifest of the directory and remove the files of the one it replaces.
+    """Make ``document`` the manifest of the directory.
 
     Raises:
         StorageError: the manifest was not written, or it is not known whether it was (the error has a note).
     """
     data = sealed(document)
-    replaced = _replaced(store, directory)
     try:
         store.put(directory.manifest, data)
     except StorageError as error:
         if not _holds(store, directory, data, error):
             raise
-    failed = remove(store, (directory.key(path) for path in replaced))
+
+
+def replaced_files(store: Store, directory: StepDirectory, document: dict[str, Any]) -> list[str]:
+    """Paths of the files that nothing needs any more once ``document`` is committed. One request.
+
+    None if there is no checkpoint, or none that can be trusted, or it is of the document's own attempt: its commit
+    took place though its writer was told otherwise.
+
+    Raises:
+        StorageError: the present manifest could not be read.
+    """
+    try:
+        present = read_manifest(store, directory)
+    except CheckpointError:
+        return []  # damaged, or of a later version: what it names is not ours to remove
+    if present is None or present.document["attempt"] == document["attempt"]:
+        return []
+    own = f"data/{present.document['attempt']}/"
+    return [path for path in present.files if path.startswith(own)]
+
+
+def remove_replaced(store: Store, directory: StepDirectory, paths: Iterable[str]) -> None:
+    """Remove the files that a commit has replaced; where the store does not allow it, warns."""
+    failed = remove(store, (directory.key(path) for path in paths))
     if failed is not None:
         warnings.warn(
             f"save {store.uri(directory.prefix)}: committed, but files of the checkpoint it replaces could not be "
@@ -58,18 +82,6 @@ def remove(store: Store, keys: Iterable[str]) -> StorageError | None:
         except StorageError as error:
             first = first or error
     return first
-
-
-def _replaced(store: Store, directory: StepDirectory) -> list[str]:
-    """The files that the present manifest names, none if there is no manifest, or none that can be trusted."""
-    try:
-        present = read_manifest(store, directory)
-    except CheckpointError:
-        return []  # damaged, or of a later version: what it names is not ours to remove
-    if present is None:
-        return []
-    own = f"data/{present.document['attempt']}/"
-    return [path for path in present.files if path.startswith(own)]
 
 
 def _holds(store: Store, directory: StepDirectory, data: bytes, error: StorageError) -> bool:

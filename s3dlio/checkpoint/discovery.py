@@ -2,14 +2,16 @@
 
 Owns: what counts as committed (the manifest exists), and what is said when there is none. Must not know: arrays.
 
-Guarantee: "there is none" is said only after a listing that succeeded. A manifest that cannot be read, and
-every error of the store, is an error.
+Guarantees:
+- "there is none" is said only after a listing that succeeded
+- a manifest that cannot be read, and every error of the store, is an error
+- a URI that means one checkpoint and the root of others at once is an error, unless a step says which
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from s3dlio.checkpoint.layout import MANIFEST, StepDirectory, step_directory, step_number
 from s3dlio.checkpoint.manifest import Manifest
@@ -19,7 +21,7 @@ from s3dlio.uri import Uri
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from s3dlio.storage import StorageOptions, Store
 
@@ -27,7 +29,10 @@ __all__ = ["find_checkpoint", "opened", "read_manifest", "steps"]
 
 
 def steps(
-    uri: str | os.PathLike[str] | Uri, *, storage_options: StorageOptions | None = None, store: Store | None = None
+    uri: str | os.PathLike[str] | Uri,
+    *,
+    storage_options: StorageOptions | Mapping[str, Any] | None = None,
+    store: Store | None = None,
 ) -> list[int]:
     """The committed steps below the root ``uri``, newest (highest) last; empty if there are none.
 
@@ -47,7 +52,9 @@ def steps(
 
 
 @contextlib.contextmanager
-def opened(uri: Uri, storage_options: StorageOptions | None, store: Store | None) -> Iterator[Store]:
+def opened(
+    uri: Uri, storage_options: StorageOptions | Mapping[str, Any] | None, store: Store | None
+) -> Iterator[Store]:
     """``store``, or one of our own that is closed afterwards."""
     if store is not None:
         yield store
@@ -61,10 +68,14 @@ def find_checkpoint(store: Store, uri: Uri, step: int | Literal["latest"] | None
     if step is None or step == "latest":
         directory = step_directory(uri, None)
         found = None if step == "latest" and directory.step is None else read_manifest(store, directory)
-        if found is not None:
+        if found is not None and directory.step is not None:
             return directory, found
         paths = _below(store, directory.prefix)
         committed = _committed(paths) if directory.step is None else []
+        if found is not None:
+            if committed:
+                raise CheckpointError(_ambiguous(store, directory, step_directory(uri, committed[-1])))
+            return directory, found
         if not committed:
             raise CheckpointError(_nothing(str(uri), paths, "a committed checkpoint"))
         newest = step_directory(uri, committed[-1])
@@ -112,6 +123,15 @@ def _committed(paths: list[str]) -> list[int]:
     found = (path.split("/") for path in paths)
     numbers = (step_number(parts[0]) for parts in found if len(parts) == 2 and parts[1] == MANIFEST)
     return sorted(number for number in numbers if number is not None)
+
+
+def _ambiguous(store: Store, directory: StepDirectory, newest: StepDirectory) -> str:
+    return (
+        f"load {store.uri(directory.prefix)}: found a checkpoint without a step ({store.uri(directory.manifest)}) and "
+        f"committed steps (the newest is {store.uri(newest.manifest)}), expected one or the other. "
+        "Pass step=\"latest\" or a step's number, or the URI of a step's directory; to load the one without a step, "
+        "copy its manifest and data to a directory of their own."
+    )
 
 
 def _nothing(where: str, paths: list[str], expected: str) -> str:

@@ -39,21 +39,22 @@ def create_checkpoint_reader(
     uri: str | os.PathLike[str] | Uri,
     *,
     step: int | Literal["latest"] | None = None,
-    storage_options: StorageOptions | None = None,
+    storage_options: StorageOptions | Mapping[str, Any] | None = None,
     store: Store | None = None,
 ) -> CheckpointReader:
-    """Open a committed checkpoint. Reads its manifest; of a root of steps, lists it first.
+    """Open a committed checkpoint. Reads its manifest, and lists ``uri`` unless it or ``step`` names the step.
 
     Args:
         uri: the directory of a checkpoint, or a root of steps.
         step: which one of a root; "latest" is the highest that is committed. None takes the checkpoint that is
-            in ``uri`` itself, and "latest" if there is none.
+            in ``uri`` itself, or "latest" if there is none; both at once are an error.
         storage_options: how to reach the store.
         store: an open store of the URI's container, instead of one that the reader opens; it stays open.
 
     Raises:
-        CheckpointError: there is no committed checkpoint, or its manifest is damaged or of an unknown version.
-            An older step is never taken in place of a damaged one.
+        CheckpointError: there is no committed checkpoint, or its manifest is damaged or of an unknown version;
+            or ``step`` is None and ``uri`` holds both a checkpoint and committed steps. An older step is never
+            taken in place of a damaged one.
         StorageError: the store failed; nothing is known of the checkpoint.
         OptionError: an illegal step.
     """

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from s3dlio.checkpoint.reader import create_checkpoint_reader
 from s3dlio.checkpoint.writer import CheckpointInfo, create_checkpoint_writer
+from s3dlio.errors import OptionError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from s3dlio.storage import StorageOptions
     from s3dlio.uri import Uri
@@ -54,7 +56,7 @@ def save_state(
     loader: Stateful | Mapping[str, Any] | None = None,
     step: int | None = None,
     metadata: Mapping[str, Any] | None = None,
-    storage_options: StorageOptions | None = None,
+    storage_options: StorageOptions | Mapping[str, Any] | None = None,
 ) -> CheckpointInfo:
     """Save trees of arrays and the loader's position in one atomic commit.
 
@@ -67,9 +69,16 @@ def save_state(
         storage_options: how to reach the store.
 
     Raises:
+        OptionError: ``loader`` has no ``state_dict()`` and is no mapping either.
         CheckpointError: a leaf that cannot be saved.
         StorageError: the store failed; nothing is committed, and earlier checkpoints are as they were.
     """
+    if loader is not None and not isinstance(loader, (Stateful, Mapping)):
+        raise OptionError(
+            f"save_state {uri}: loader is a {type(loader).__module__}.{type(loader).__qualname__}, expected one with "
+            "state_dict(), or what that gave. Pass s3dlio's loader, or leave it out: this one cannot say its position.",
+            field="loader",
+        )
     with create_checkpoint_writer(uri, step=step, metadata=metadata, storage_options=storage_options) as writer:
         for name, tree in trees.items():
             writer.save_tree(name, tree)
@@ -82,7 +91,7 @@ def load_state(
     uri: str | os.PathLike[str] | Uri,
     *,
     step: int | Literal["latest"] | None = None,
-    storage_options: StorageOptions | None = None,
+    storage_options: StorageOptions | Mapping[str, Any] | None = None,
 ) -> SavedState:
     """Load what ``save_state`` saved, in any framework. Arrays are NumPy's, writable, and checked.
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from s3dlio.checkpoint.blocks import Checksums
-from s3dlio.checkpoint.commit import commit, remove
+from s3dlio.checkpoint.commit import commit, remove, remove_replaced, replaced_files
 from s3dlio.checkpoint.discovery import opened
 from s3dlio.checkpoint.dtypes import as_array
 from s3dlio.checkpoint.layout import piece_path, step_directory
@@ -67,7 +67,7 @@ def create_checkpoint_writer(
     world_size: int = 1,
     metadata: Mapping[str, Any] | None = None,
     options: CheckpointOptions | None = None,
-    storage_options: StorageOptions | None = None,
+    storage_options: StorageOptions | Mapping[str, Any] | None = None,
     store: Store | None = None,
 ) -> CheckpointWriter:
     """Begin a checkpoint. No request is made and nothing can be seen before ``finalize``.
@@ -136,6 +136,8 @@ class CheckpointWriter:
         self._info: CheckpointInfo | None = None
         self._aborted = False
         self._failure: BaseException | None = None
+        self._manifest: dict[str, Any] | None = None
+        """What ``finalize`` commits, once all files that it names are written; it never changes again."""
         self._commit_tried = False
         self._attempt = uuid.uuid4().hex
         self._store = store
@@ -145,6 +147,7 @@ class CheckpointWriter:
         self._uri = store.uri(directory.prefix)
         self._names: set[str] = set()
         self._bytes = 0
+        self._piece_keys: list[str] = []
         self._objects: dict[str, Any] = {}
         self._trees: dict[str, Any] = {}
         self._shards = ShardWriter(store, directory, attempt=self._attempt, rank=0, options=options)
@@ -223,6 +226,8 @@ class CheckpointWriter:
     def finalize(self) -> CheckpointInfo:
         """Write what waits and commit. A second call returns the same result.
 
+        Warns (RuntimeWarning) when it is committed but files of the one it replaces could not be removed.
+
         Raises:
             CheckpointError: nothing was saved, or an earlier write failed.
             StorageError: the store failed. The earlier checkpoint is untouched, unless the error's note says that
@@ -235,15 +240,11 @@ class CheckpointWriter:
             raise CheckpointError(f"finalize {self._uri}: nothing was saved, expected an array or an object at least.")
         with self._fatal():
             self._shards.flush()
-        document = self._document()
-        path = piece_path(self._attempt, 0)
-        piece = sealed({**document, "rank": 0})
-        self._store.put(self._directory.key(path), piece)
-        document["files"] = {**document["files"], path: _checked_file(piece)}
-        for name, value in (("metadata", self._metadata), ("objects", self._objects), ("trees", self._trees)):
-            document[name] = value
+        if self._manifest is None:
+            self._manifest = self._with_piece(self._document())
+        replaced = replaced_files(self._store, self._directory, self._manifest)
         self._commit_tried = True
-        commit(self._store, self._directory, document)
+        commit(self._store, self._directory, self._manifest)
         self._info = CheckpointInfo(
             uri=self._uri,
             step=self._directory.step,
@@ -251,7 +252,10 @@ class CheckpointWriter:
             bytes=self._bytes,
             attempt=self._attempt,
         )
-        self._closing.close()
+        try:  # from here on the checkpoint is committed, whatever becomes of the files it replaces
+            remove_replaced(self._store, self._directory, replaced)
+        finally:
+            self._closing.close()
         return self._info
 
     def abort(self) -> None:
@@ -267,7 +271,7 @@ class CheckpointWriter:
         self._aborted = True
         failed = None
         if not self._commit_tried:
-            failed = remove(self._store, self._shards.keys)
+            failed = remove(self._store, [*self._shards.keys, *self._piece_keys])
         self._closing.close()
         if failed is not None:
             raise failed
@@ -285,6 +289,21 @@ class CheckpointWriter:
             "files": self._shards.files,
         }
 
+    def _with_piece(self, document: dict[str, Any]) -> dict[str, Any]:
+        """Write the rank's piece; returns the manifest, which names it."""
+        path = piece_path(self._attempt, 0)
+        key = self._directory.key(path)
+        piece = sealed({**document, "rank": 0})
+        self._piece_keys = [key]
+        self._store.put(key, piece)
+        return {
+            **document,
+            "files": {**document["files"], path: _checked_file(piece)},
+            "metadata": self._metadata,
+            "objects": self._objects,
+            "trees": self._trees,
+        }
+
     def _check_open(self, operation: str) -> None:
         if self._aborted or self._info is not None:
             found = "aborted" if self._aborted else "finalized"
@@ -293,6 +312,10 @@ class CheckpointWriter:
             raise CheckpointError(
                 f"{operation} {self._uri}: an earlier write failed ({self._failure}), expected none. Save again."
             ) from self._failure
+        if self._manifest is not None and operation != "finalize":
+            raise CheckpointError(
+                f"{operation} {self._uri}: the commit was begun, expected only finalize() or abort(). Save earlier."
+            )
 
     def _check_name(self, operation: str, name: object, taken: Container[str]) -> None:
         if not isinstance(name, str) or not name:

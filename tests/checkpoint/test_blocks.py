@@ -1,5 +1,8 @@
 """Cutting bytes into checked blocks, and planning the requests that read them."""
 
+import dataclasses
+import threading
+
 import google_crc32c
 import numpy as np
 import pytest
@@ -7,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import s3dlio.checkpoint.blocks
-from s3dlio.checkpoint.blocks import BlockRead, Checksums, pieces, read_runs
+from s3dlio.checkpoint.blocks import BlockRead, Checksums, pieces, read_blocks, read_runs
+from s3dlio.errors import CheckpointError, StorageError
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -72,3 +76,88 @@ def test_neighbours_share_a_request_up_to_a_block():
         [(24, 28)],
         [(28, 30)],
     ]
+
+
+_DATA = np.random.default_rng(1).integers(0, 255, 16 * 40, np.uint8)
+
+
+class _Served:
+    """The bytes of one file; ``on_request`` is called with each request's number of block first."""
+
+    def __init__(self, on_request):
+        self._on_request = on_request
+
+    def get_into(self, key, buffer, start=0):
+        self._on_request(start // 16)
+        buffer[:] = _DATA[start : start + len(buffer)]
+
+    def get_range(self, key, start, end):
+        self._on_request(start // 16)
+        return _DATA[start:end].tobytes()
+
+    def uri(self, key):
+        return key
+
+
+def _file_reads(out):
+    """Reads of all blocks of the file into ``out``, or only to check them."""
+    return [
+        BlockRead(
+            key="f",
+            index=begin // 16,
+            begin=begin,
+            end=begin + 16,
+            crc32c=google_crc32c.value(_DATA[begin : begin + 16].tobytes()),
+            file_bytes=_DATA.size,
+            arrays=("w",),
+            target=None if out is None else out[begin : begin + 16],
+        )
+        for begin in range(0, _DATA.size, 16)
+    ]
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["load", "verify"])
+def test_several_requests_are_under_way_at_a_time(kept):
+    together = threading.Barrier(8)
+    out = np.zeros_like(_DATA) if kept else None
+
+    read_blocks(_Served(lambda _: together.wait(timeout=30)), _file_reads(out))  # 40 blocks: five times eight
+
+    if kept:
+        np.testing.assert_array_equal(out, _DATA)
+
+
+def test_a_single_request_needs_no_thread():
+    threads = []
+    out = np.zeros_like(_DATA)
+    read_blocks(_Served(lambda _: threads.append(threading.current_thread())), _file_reads(out)[:1])
+    assert threads == [threading.current_thread()]
+    np.testing.assert_array_equal(out[:16], _DATA[:16])
+
+
+def test_the_error_of_the_lowest_block_is_the_one_that_is_raised():
+    later = threading.Event()
+
+    def failing(block):
+        if block == 1:
+            assert later.wait(timeout=30)  # fails after the block that comes after it
+            raise StorageError("block 1")
+        if block == 3:
+            later.set()
+            raise StorageError("block 3")
+
+    with pytest.raises(StorageError, match="block 1"):
+        read_blocks(_Served(failing), _file_reads(np.zeros_like(_DATA)))
+
+
+def test_a_wrong_checksum_among_many_requests_is_found():
+    reads = _file_reads(np.zeros_like(_DATA))
+    reads[33] = dataclasses.replace(reads[33], crc32c=reads[33].crc32c ^ 1)
+    with pytest.raises(CheckpointError, match=r"'w' from f at block 33 \[528, 544\)"):
+        read_blocks(_Served(lambda _: None), reads)
+
+
+def test_no_thread_outlives_the_load():
+    before = set(threading.enumerate())
+    read_blocks(_Served(lambda _: None), _file_reads(np.zeros_like(_DATA)))
+    assert set(threading.enumerate()) <= before

@@ -38,13 +38,35 @@ def test_the_newest_step_is_the_default(place):
             assert reader.load_array("w")[0] == expected
 
 
-def test_a_checkpoint_in_the_root_itself_comes_first(place):
-    _save(place, 4)
-    _save(place, None)
-    with create_checkpoint_reader(place.uri) as reader:
-        assert reader.step is None
-    with create_checkpoint_reader(place.uri, step="latest") as reader:
+@pytest.mark.parametrize("order", [(None, 4), (4, None)], ids=["step last", "step first"])
+def test_a_checkpoint_in_the_root_itself_and_steps_below_it_are_told_apart_by_the_step(place, order):
+    for step in order:
+        _save(place, step)
+    with pytest.raises(CheckpointError, match=r"run/manifest\.json.*step_0000000004/manifest\.json.*step=\"latest\""):
+        create_checkpoint_reader(place.uri)
+    for arguments in ({"step": "latest"}, {"step": 4}):
+        with create_checkpoint_reader(place.uri, **arguments) as reader:
+            assert reader.step == 4
+    with create_checkpoint_reader(place.uri + "/step_0000000004") as reader:
         assert reader.step == 4
+
+
+def test_a_checkpoint_without_a_step_is_found_with_one_listing(place, faulty):
+    _save(place, None)
+    place.put("step_0000000006/data/x/r00000-000.safetensors", b"not committed")
+    store = faulty(place.store, verbs=("get", "list"))
+    with create_checkpoint_reader(place.uri, store=store) as reader:
+        assert reader.step is None
+    assert store.count == 2
+
+
+def test_a_named_step_is_found_without_a_listing(place, faulty):
+    _save(place, 4)
+    for uri, arguments in ((place.uri, {"step": 4}), (place.uri + "/step_0000000004", {})):
+        with create_checkpoint_reader(
+            uri, store=faulty(place.store, fail_at=0, verbs=("list",)), **arguments
+        ) as reader:
+            assert reader.step == 4
 
 
 def test_the_step_directory_may_be_named_with_its_step(place):
