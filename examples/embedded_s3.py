@@ -79,7 +79,12 @@ class EmbeddedS3:
         command = [sys.executable, __file__, *options]
         with tempfile.TemporaryFile() as log:
             self._process = subprocess.Popen(  # noqa: S603 -- our own file, our own interpreter
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=_plain_environment()
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=_plain_environment(),
+                start_new_session=True,  # Ctrl-C goes to all of a terminal's group; clients would lose their server
             )
             try:
                 self.endpoint_url = self._first_line()

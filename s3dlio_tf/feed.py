@@ -72,15 +72,22 @@ class Feed:
             ClosedError: another pass has begun.
         """
         with self._gate.entered():
-            running, batches = self._running
-            if running != int(number):
-                raise ClosedError(
-                    f"read {self.loader.dataset.uri(0)} and others: another iterator of this dataset has begun, "
-                    "expected one at a time. Make a second dataset."
-                )
-            batch = next(batches)
+            batch = self._next(int(number))
             self._given = int(step) + 1
             return [self._tensor(field, batch, int(step)) for field in self.spec]
+
+    def _next(self, number: int) -> Batch:
+        running, batches = self._running
+        try:
+            if running == number:
+                return next(batches)
+        except ClosedError:
+            if self._running[0] == number:
+                raise
+        raise ClosedError(
+            f"read {self.loader.dataset.uri(0)} and others: another iterator of this dataset has begun, "
+            "expected one at a time. Make a second dataset."
+        )
 
     def upcoming(self) -> dict[str, Any]:
         """The state from which the next pass will go."""
