@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,9 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(
                 f"--frameworks: {_MODULES[name]} is not installed. Run: pip install -e '.[{name}]', or name fewer."
             )
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts background jobs so, and every process that a test interrupts would inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in _foreign_variables():
         del os.environ[name]  # for the session's fixtures and their processes; clean_environment does it per test
     os.environ.update(_NOBODY)
