@@ -77,10 +77,19 @@ def python(script: str, *arguments: str, cwd: str, environment: dict[str, str], 
     """Run a script of this directory in a process of its own."""
     path = HERE / script
     say(f"$ python {os.path.relpath(path)} {' '.join(arguments)}", style="dim")
-    # A session of its own, because Ctrl-C goes to every process of the terminal's: this one answers it for all.
+    # A session of its own, because Ctrl-C goes to every process of the terminal's: this one answers it for all. One
+    # that comes while the process is being started waits until there is something to stop.
     command = [sys.executable, str(path), *arguments]
-    with subprocess.Popen(command, cwd=cwd, env=environment, start_new_session=True) as process:  # noqa: S603 -- ours
+    interrupts: list[int] = []
+    answer = signal.signal(signal.SIGINT, lambda number, _frame: interrupts.append(number))
+    try:
+        process = subprocess.Popen(command, cwd=cwd, env=environment, start_new_session=True)  # noqa: S603 -- ours
+    finally:
+        signal.signal(signal.SIGINT, answer)
+    with process:
         try:
+            if interrupts:
+                signal.raise_signal(signal.SIGINT)
             status = process.wait()
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
