@@ -186,7 +186,7 @@ print(json.dumps({
 
 
 def test_a_bare_import_is_quick():
-    """Under 150 ms of processor time beyond pyarrow and numpy, in one of 15 tries: load only ever adds."""
+    """Under 150 ms of processor time beyond pyarrow and numpy; the least of five, since load only adds."""
     code = """
 import json, time
 import numpy, pyarrow
@@ -194,4 +194,4 @@ began = time.process_time()
 import s3dlio
 print(json.dumps(time.process_time() - began))
 """
-    assert any(in_fresh_process(code) < 0.150 for _ in range(15))
+    assert min(in_fresh_process(code) for _ in range(5)) < 0.150
