@@ -18,6 +18,7 @@ FLOORS = [
     "concurrency",
     "storage",
     "reading",
+    "transfer",
     "formats",
     "generate",
     "dataset",

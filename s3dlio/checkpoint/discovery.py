@@ -59,7 +59,7 @@ def opened(
     if store is not None:
         yield store
         return
-    with open_store(uri, options=storage_options) as own:
+    with open_store(uri, storage_options=storage_options) as own:
         yield own
 
 

@@ -166,7 +166,7 @@ def dataset(
             field="pattern",
         )
     where = Uri.parse(uri)
-    store = open_store(where, options=storage_options)
+    store = open_store(where, storage_options=storage_options)
     if manifest is None:
         manifest = Manifest.from_listing(store, where.key, pattern=pattern)
     elif not isinstance(manifest, Manifest):
@@ -197,7 +197,7 @@ def list_for_workers(
     Args, Raises: as ``dataset``.
     """
     where = Uri.parse(uri)
-    with open_store(where, options=storage_options, backend="arrow") as store:
+    with open_store(where, storage_options=storage_options, backend="arrow") as store:
         return Manifest.from_listing(store, where.key, pattern=pattern)
 
 

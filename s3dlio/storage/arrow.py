@@ -53,7 +53,8 @@ class ArrowStore:
     Args:
         filesystem: any ``pyarrow.fs.FileSystem``. In a forked child a fresh copy takes its place, because
             connections must not be shared with the parent.
-        container: bucket, container or directory in it, without a slash at the end; empty for the root.
+        container: bucket, container or directory in it, without a slash at the end; empty for the root, "/" for
+            the root of a filesystem whose paths start with a slash.
         root: what URIs of this store start with; by default pyarrow's type name and the container.
     """
 
@@ -63,6 +64,7 @@ class ArrowStore:
         name = container.rstrip("/")
         shown = f"{filesystem.type_name}://{name}" if root is None else root.rstrip("/")
         self._container = Container(shown, name)
+        self._base = f"{name}/" if name else container
         self._origin: tuple[Uri, StorageOptions] | None = None
         self._filesystem: Any = filesystem
         self._pid = os.getpid()
@@ -88,7 +90,7 @@ class ArrowStore:
 
     def path(self, key: str) -> str:
         """``container/key``."""
-        return f"{self._container.name}/{key}" if self._container.name else key
+        return self._base + key
 
     def uri(self, key: str) -> str:
         """``root/key``."""
@@ -199,7 +201,7 @@ class ArrowStore:
 
     def _list(self, below: str) -> Iterator[pa.RecordBatch]:
         uri = self.uri(below)
-        base = self.path(below).rstrip("/")
+        base = self.path(below).rstrip("/") or self._base
         with passing(), translating_arrow("list", uri, self._container):
             filesystem = self._usable("list", uri)
             try:
@@ -277,7 +279,7 @@ class ArrowStore:
     def __reduce__(self) -> tuple[object, ...]:
         if self._origin is not None:
             return ArrowStore.of, self._origin
-        return _restore, (self._filesystem, self._container)
+        return _restore, (self._filesystem, self._base, self._container)
 
     def __enter__(self) -> Self:
         return self
@@ -312,5 +314,5 @@ class _Sink:
         self._spool.close()
 
 
-def _restore(filesystem: Any, container: Container) -> ArrowStore:
-    return ArrowStore(filesystem, container.name, root=container.root)
+def _restore(filesystem: Any, base: str, container: Container) -> ArrowStore:
+    return ArrowStore(filesystem, base, root=container.root)

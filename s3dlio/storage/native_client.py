@@ -27,13 +27,18 @@ _NO_LIMIT = "365d"
 should be limited is silence (``read_timeout``), but the other limit cannot be switched off."""
 
 
-def make_client(uri: Uri, options: StorageOptions) -> Any:
+def make_client(uri: Uri, options: StorageOptions, *, retries: bool = True) -> Any:
     """The obstore store of ``uri``'s container.
+
+    Args:
+        uri: of the container.
+        options: how to reach it.
+        retries: whether obstore itself repeats failed requests. ``storage.remote`` does that for single verbs.
 
     Raises:
         OptionError: obstore refuses the options.
     """
-    shared = {"client_options": _client_options(options), "retry_config": _retry_config(options)}
+    shared = {"client_options": _client_options(options), "retry_config": _retry_config(options, retries=retries)}
     try:
         return _CLIENTS[uri.scheme](uri, options, shared)
     except (foreign.BaseError, ValueError) as error:
@@ -113,9 +118,9 @@ def _client_options(options: StorageOptions) -> dict[str, Any]:
     }
 
 
-def _retry_config(options: StorageOptions) -> dict[str, Any]:
+def _retry_config(options: StorageOptions, *, retries: bool) -> dict[str, Any]:
     return {
-        "max_retries": options.max_attempts - 1,
+        "max_retries": options.max_attempts - 1 if retries else 0,
         "retry_timeout": dt.timedelta(seconds=options.retry_deadline_s),
         "backoff": {
             "init_backoff": dt.timedelta(milliseconds=100),

@@ -5,10 +5,14 @@ Must not know: what a store does. Opening makes no request and starts no thread.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.fs as pafs
+
 from s3dlio.errors import OptionError
+from s3dlio.storage.arrow import ArrowStore
 from s3dlio.storage.local import LocalStore
 from s3dlio.storage.memory import MemoryStore
 from s3dlio.storage.options import StorageOptions
@@ -16,34 +20,65 @@ from s3dlio.storage.remote import RemoteStore
 from s3dlio.uri import Uri
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable
 
     from s3dlio.storage.protocol import Store
 
-__all__ = ["open_store"]
+__all__ = ["locate", "open_store"]
 
 
 def open_store(
-    uri: str | os.PathLike[str] | Uri, *, options: StorageOptions | Mapping[str, Any] | None = None, **overrides: Any
+    uri: str | os.PathLike[str] | Uri,
+    *,
+    storage_options: StorageOptions | Mapping[str, Any] | None = None,
+    filesystem: object | None = None,
+    **overrides: Any,
 ) -> Store:
     """The store of the container that ``uri`` names; the key in it plays no part.
 
     Args:
         uri: of the container or anything in it, or a local path.
-        options: how to reach it: complete ``StorageOptions``, or a dict of some of its fields. What the dict, or None,
-            leaves open comes from the environment (``StorageOptions.from_env``).
-        overrides: single fields of ``StorageOptions``, which win over ``options`` and the environment.
+        storage_options: how to reach it: complete ``StorageOptions``, or a dict of some of its fields. What the dict,
+            or None, leaves open comes from the environment (``StorageOptions.from_env``).
+        filesystem: a ``pyarrow.fs.FileSystem`` or fsspec filesystem of the caller's own. ``uri`` is then a path in it,
+            and options play no part.
+        overrides: single fields of ``StorageOptions``, which win over ``storage_options`` and the environment.
 
     Raises:
         OptionError: an unknown scheme or option, or an illegal value.
     """
+    return locate(uri, storage_options=storage_options, filesystem=filesystem, **overrides)[0]
+
+
+def locate(
+    uri: str | os.PathLike[str] | Uri,
+    *,
+    storage_options: StorageOptions | Mapping[str, Any] | None = None,
+    filesystem: object | None = None,
+    **overrides: Any,
+) -> tuple[Store, str]:
+    """The store of ``uri`` and the key in it. Args, Raises: as ``open_store``."""
+    if filesystem is not None:
+        path = str(uri)
+        return _foreign(filesystem, "/" if path.startswith("/") else ""), path.lstrip("/")
     parsed = Uri.parse(uri)
-    if options is None or isinstance(options, Mapping):
-        options = StorageOptions.from_env(parsed.scheme, **{**(options or {}), **overrides})
+    if storage_options is None or isinstance(storage_options, Mapping):
+        storage_options = StorageOptions.from_env(parsed.scheme, **{**(storage_options or {}), **overrides})
     elif overrides:
-        options = options.replace(**overrides)
-    return _STORES[parsed.scheme](parsed, options)
+        storage_options = storage_options.replace(**overrides)
+    return _STORES[parsed.scheme](parsed, storage_options), parsed.key
+
+
+def _foreign(filesystem: object, base: str) -> Store:
+    if not isinstance(filesystem, pafs.FileSystem):
+        if not hasattr(filesystem, "open") or not hasattr(filesystem, "protocol"):
+            raise OptionError(
+                f"open: got the filesystem {type(filesystem).__name__}, expected a pyarrow.fs.FileSystem or an "
+                "fsspec filesystem.",
+                field="filesystem",
+            )
+        filesystem = pafs.PyFileSystem(pafs.FSSpecHandler(filesystem))
+    return ArrowStore(filesystem, base)
 
 
 def _memory(uri: Uri, _options: StorageOptions) -> Store:

@@ -16,8 +16,10 @@ from s3dlio.errors import OptionError
 from s3dlio.storage.profile import read_profile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any, Self
+
+    from s3dlio.storage.credentials import Credentials
 
 __all__ = ["ENVIRONMENT", "StorageOptions"]
 
@@ -78,6 +80,29 @@ class StorageOptions:
     """Azure shared access signature, instead of a key."""
     connection_string: str | None = None
     """Azure connection string; fills account, key, SAS and endpoint where they are not given."""
+    ca_bundle: str | None = None
+    """File of PEM certificates to trust, besides or instead of the system's. None: the system's."""
+    profile: str | None = None
+    """Profile in the AWS credentials and configuration files. None: ``AWS_PROFILE``, then "default"."""
+    service_account_file: str | None = None
+    """Google service account, a JSON file. None: what the machine offers."""
+    project_id: str | None = None
+    """Google project that new buckets belong to."""
+    credential_provider: Callable[[], Credentials] | None = None
+    """Called for S3 credentials when there are none yet and when the ones in use expire. Wins over static keys.
+    To reach other processes it must pickle: a function of a module."""
+    request_checksum: Literal["when_supported", "when_required"] | None = None
+    """Whether uploads to S3 carry a checksum that the server verifies. None: at AWS, and not at other
+    endpoints, some of which refuse it."""
+    endpoint_urls: tuple[str, ...] = ()
+    """Base URLs of several servers that hold the same objects; instead of ``endpoint_url``."""
+    balance: Literal["round_robin", "least_connections", "rank"] = "round_robin"
+    """Which of ``endpoint_urls`` a request goes to. "rank": always the one of this process's rank."""
+    direct_fallback: bool = False
+    """Let ``direct://`` go through the page cache where the filesystem refuses O_DIRECT."""
+    hedge_percentile: float | None = None
+    """Send a read again, and take the first answer, when it has taken longer than this share (0 < p < 100) of the
+    recent reads of its size. None: never. 95 costs about 5 % more requests and cuts the tail of slow ones."""
     connect_timeout_s: float = 5.0
     """Seconds for one attempt to connect."""
     read_timeout_s: float = 30.0

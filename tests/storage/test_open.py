@@ -41,13 +41,15 @@ def test_options_and_overrides(monkeypatch):
     monkeypatch.setenv("AWS_REGION", "from-environment")
     options = StorageOptions(region="given", backend="arrow")
     assert open_store("s3://b").options.region == "from-environment"
-    assert open_store("s3://b", options=options).options == options
-    assert open_store("s3://b", options=options, region="override").options == options.replace(region="override")
+    assert open_store("s3://b", storage_options=options).options == options
+    assert open_store("s3://b", storage_options=options, region="override").options == options.replace(
+        region="override"
+    )
     assert open_store("s3://b", region="override").options.region == "override"
     with pytest.raises(OptionError, match="unknown option 'colour'"):
         open_store("s3://b", colour="red")
     with pytest.raises(OptionError, match="unknown option 'colour'"):
-        open_store("memory://b", options=options, colour="red")
+        open_store("memory://b", storage_options=options, colour="red")
 
 
 def test_opening_starts_nothing():

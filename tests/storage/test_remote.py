@@ -217,7 +217,7 @@ def test_a_foreign_session_token_stays_out(monkeypatch):
     monkeypatch.setenv("AWS_SESSION_TOKEN", "of-other-keys")
     ok = status(200, b"", Last_Modified="Sat, 21 Nov 2026 00:00:00 GMT", ETag='"e"')
     options = StorageOptions(backend="native", **KEYS)
-    with serving(ok) as server, open_store("s3://b", options=options, endpoint_url=server.url) as store:
+    with serving(ok) as server, open_store("s3://b", storage_options=options, endpoint_url=server.url) as store:
         store.head("k")
         assert "x-amz-security-token" not in server.requests[0][2]
     with serving(ok) as server, open_store("s3://b", endpoint_url=server.url, session_token="mine", **KEYS) as store:
