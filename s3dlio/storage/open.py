@@ -5,7 +5,6 @@ Must not know: what a store does. Opening makes no request and starts no thread.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from s3dlio.storage.remote import RemoteStore
 from s3dlio.uri import Uri
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable
 
     from s3dlio.storage.protocol import Store

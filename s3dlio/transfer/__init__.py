@@ -1,3 +1,3 @@
 """Many objects, whole trees and file objects: what people do with stores from a program or a shell."""
 
-__all__: list[str] = []
+__all__ = ()
