@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadsco
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-servers lint clean
+.PHONY: help demo test test-servers bench lint clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || \
@@ -24,6 +24,10 @@ test: lint ## Lint, then run all tests that need no real server
 test-servers: .venv/.test ## Install radosgw and Azurite where missing, and run the tests that need them
 	scripts/servers.sh
 	$(PYTEST) --servers -m servers $(PYTEST_ARGS)
+
+bench: .venv/.test ## Run one benchmark: make bench NAME=fork_matrix ARGS="--objects 64"; the names are in tests/benchmarks
+	@test -n "$(NAME)" || { ls tests/benchmarks; echo 'make bench NAME=one-of-these [ARGS="..."]'; exit 2; }
+	$(BIN)/python -m tests.benchmarks.$(NAME) $(ARGS)
 
 lint: .venv/.test ## ruff check, ruff format --check, mypy
 	$(BIN)/ruff check .

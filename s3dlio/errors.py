@@ -79,8 +79,14 @@ class NotFoundError(StorageError, FileNotFoundError):
 
 
 class AccessError(StorageError, PermissionError):
-    """The store refused the credentials, or they are missing. A retry does not help."""
+    """The store refused the credentials, or they are missing. A retry does not help.
 
+    ``expired`` is true where the server said that the credentials are too old; new ones help then.
+    """
+
+    expired = False
+    unexplained = False
+    """Whether the server gave no reason, as to every HEAD: then it may be the credentials' age, too."""
     __str__ = Exception.__str__
 
 
@@ -95,9 +101,13 @@ class PreconditionError(StorageError):
 
 
 class ThrottledError(StorageError):
-    """The store asked for fewer requests (429, 503 SlowDown). Retry later, with fewer in flight."""
+    """The store asked for fewer requests (429, 503 SlowDown). Retry later, with fewer in flight.
+
+    ``retry_after_s`` is the pause in seconds that the server asked for; None where the engine does not show it.
+    """
 
     retryable_default = True
+    retry_after_s: float | None = None
 
 
 class StorageTimeoutError(StorageError, TimeoutError):

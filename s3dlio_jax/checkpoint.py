@@ -29,6 +29,7 @@ def save_checkpoint(
     step: int | None = None,
     metadata: Mapping[str, Any] | None = None,
     storage_options: StorageOptions | Mapping[str, Any] | None = None,
+    filesystem: object | None = None,
 ) -> CheckpointInfo:
     """Save pytrees and the iterator's position in one atomic commit.
 
@@ -40,6 +41,7 @@ def save_checkpoint(
         step: number of the training step.
         metadata: JSON values.
         storage_options: how to reach the store.
+        filesystem: a pyarrow or fsspec filesystem, in which ``uri`` is then a path.
 
     Raises:
         CheckpointError: a leaf that is no array, number, string or None, or an array whose parts are in other
@@ -47,7 +49,9 @@ def save_checkpoint(
         StorageError: the store failed; nothing is committed, and earlier checkpoints are as they were.
     """
     trees = {name: to_arrays(tree, name) for name, tree in state.items()}
-    return save_state(uri, trees, loader=loader, step=step, metadata=metadata, storage_options=storage_options)
+    return save_state(
+        uri, trees, loader=loader, step=step, metadata=metadata, storage_options=storage_options, filesystem=filesystem
+    )
 
 
 def load_checkpoint(
@@ -56,6 +60,7 @@ def load_checkpoint(
     step: int | Literal["latest"] | None = None,
     target: Mapping[str, Any] | None = None,
     storage_options: StorageOptions | Mapping[str, Any] | None = None,
+    filesystem: object | None = None,
 ) -> SavedState:
     """Load a checkpoint that any of the frameworks saved.
 
@@ -67,12 +72,13 @@ def load_checkpoint(
             that it does not name are left out. Without it they come back as nested dicts, lists and tuples of
             NumPy arrays.
         storage_options: how to reach the store.
+        filesystem: a pyarrow or fsspec filesystem, in which ``uri`` is then a path.
 
     Raises:
         CheckpointError: there is no committed checkpoint, it is damaged, or unlike ``target``; the last names
             the path.
     """
-    saved = load_state(uri, step=step, storage_options=storage_options)
+    saved = load_state(uri, step=step, storage_options=storage_options, filesystem=filesystem)
     if target is None:
         return saved
     missing = sorted(set(target) - set(saved.trees))

@@ -39,6 +39,7 @@ def sharded_iterator(
     fields: Iterable[str] | None = None,
     pattern: str | None = None,
     storage_options: StorageOptions | Mapping[str, Any] | None = None,
+    filesystem: object | None = None,
     state: Mapping[str, Any] | None = None,
 ) -> ShardedIterator:
     """Batches of the samples below a URI as global arrays; each process reads its own rows.
@@ -60,6 +61,7 @@ def sharded_iterator(
         fields: names of the fields to deliver; None for all.
         pattern: regular expression that a key must contain below ``uri``.
         storage_options: endpoint, credentials, engine; see ``s3dlio.dataset``.
+        filesystem: a pyarrow or fsspec filesystem, in which ``uri`` is then a path.
         state: a saved state to go on from, of any framework.
 
     Raises:
@@ -67,7 +69,9 @@ def sharded_iterator(
         OptionError: batches cannot be placed by ``sharding``.
         StateError: the state does not fit.
     """
-    data = s3dlio.dataset(uri, format=format, fields=fields, pattern=pattern, storage_options=storage_options)
+    data = s3dlio.dataset(
+        uri, format=format, fields=fields, pattern=pattern, storage_options=storage_options, filesystem=filesystem
+    )
     processes = jax.process_count()
     if global_batch_size < 1 or global_batch_size % processes:
         raise OptionError(

@@ -31,6 +31,7 @@ def save_checkpoint(
     step: int | None = None,
     metadata: Mapping[str, Any] | None = None,
     storage_options: StorageOptions | Mapping[str, Any] | None = None,
+    filesystem: object | None = None,
 ) -> CheckpointInfo:
     """Save state and the loader's position in one atomic commit.
 
@@ -42,6 +43,7 @@ def save_checkpoint(
         step: number of the training step.
         metadata: JSON values.
         storage_options: how to reach the store.
+        filesystem: a pyarrow or fsspec filesystem, in which ``uri`` is then a path.
 
     Raises:
         OptionError: ``loader`` is a loader, which tf.data has read ahead of the training.
@@ -55,7 +57,9 @@ def save_checkpoint(
             field="loader",
         )
     trees = map_leaves(dict(state), to_array)
-    return save_state(uri, trees, loader=loader, step=step, metadata=metadata, storage_options=storage_options)
+    return save_state(
+        uri, trees, loader=loader, step=step, metadata=metadata, storage_options=storage_options, filesystem=filesystem
+    )
 
 
 def load_checkpoint(
@@ -63,6 +67,7 @@ def load_checkpoint(
     *,
     step: int | Literal["latest"] | None = None,
     storage_options: StorageOptions | Mapping[str, Any] | None = None,
+    filesystem: object | None = None,
 ) -> SavedState:
     """Load a checkpoint that any of the frameworks saved; ``trees`` holds tensors.
 
@@ -70,10 +75,11 @@ def load_checkpoint(
         uri: the checkpoint's directory, or a root of steps, of which the newest is taken.
         step: which step of a root.
         storage_options: how to reach the store.
+        filesystem: a pyarrow or fsspec filesystem, in which ``uri`` is then a path.
 
     Raises:
         CheckpointError: there is no committed checkpoint, or it is damaged.
     """
-    saved = load_state(uri, step=step, storage_options=storage_options)
+    saved = load_state(uri, step=step, storage_options=storage_options, filesystem=filesystem)
     trees = map_leaves(saved.trees, lambda leaf: tf.constant(leaf) if isinstance(leaf, np.ndarray) else leaf)
     return dataclasses.replace(saved, trees=trees)

@@ -38,6 +38,7 @@ def dataset(
     fields: Iterable[str] | None = None,
     pattern: str | None = None,
     storage_options: StorageOptions | Mapping[str, Any] | None = None,
+    filesystem: object | None = None,
     state: Mapping[str, Any] | None = None,
 ) -> tf.data.Dataset:
     """Batches of the samples below a URI as a ``tf.data.Dataset``, for ``fit`` and for loops.
@@ -62,6 +63,7 @@ def dataset(
         fields: names of the fields to deliver; None for all.
         pattern: regular expression that a key must contain below ``uri``.
         storage_options: endpoint, credentials, engine; see ``s3dlio.dataset``.
+        filesystem: a pyarrow or fsspec filesystem, in which ``uri`` is then a path.
         state: a saved state to go on from, of any framework.
 
     Returns: a dataset with an exact ``element_spec``; its batch dimension is None unless all steps are equal,
@@ -75,7 +77,9 @@ def dataset(
         StateError: the state does not fit.
         tf.errors.OpError: from the iteration; TensorFlow puts what was raised there into its message.
     """
-    data = s3dlio.dataset(uri, format=format, fields=fields, pattern=pattern, storage_options=storage_options)
+    data = s3dlio.dataset(
+        uri, format=format, fields=fields, pattern=pattern, storage_options=storage_options, filesystem=filesystem
+    )
     options = {
         "batch_size": batch_size,
         "shuffle": shuffle,

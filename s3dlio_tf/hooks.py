@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from s3dlio.checkpoint import load_state, save_state, steps
+from s3dlio.checkpoint import SavedState, load_state, save_state, steps
 from s3dlio.errors import CheckpointError, OptionError
 from s3dlio_tf.epoch_start import EpochStart
 from s3dlio_tf.progress import Progress
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     import tensorflow as tf
 
-    from s3dlio.checkpoint import SavedState
     from s3dlio.storage import StorageOptions
 
 __all__ = ["CheckpointCallback"]
@@ -43,7 +42,7 @@ class CheckpointCallback(keras.callbacks.Callback):
             Keras epoch is a whole pass; for other lengths use ``repeat`` with ``steps_per_epoch``.
         every_batches: save when so many batches were trained; None for epochs only.
         every_epoch: save at the end of each epoch.
-        storage_options: how to reach the store of ``uri``.
+        storage_options, filesystem: how to reach the store of ``uri``; see ``s3dlio.dataset``.
 
     Raises:
         OptionError: a dataset without position, or a Keras that does not run on TensorFlow.
@@ -60,6 +59,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         every_batches: int | None = None,
         every_epoch: bool = True,
         storage_options: StorageOptions | Mapping[str, Any] | None = None,
+        filesystem: object | None = None,
     ) -> None:
         super().__init__()
         if not hasattr(dataset, "feed"):
@@ -68,9 +68,9 @@ class CheckpointCallback(keras.callbacks.Callback):
             raise OptionError(f"every_batches: got {every_batches}, expected >= 1 or None.", field="every_batches")
         if (backend := keras.backend.backend()) != "tensorflow":
             raise OptionError(f"Keras backend: {backend}, expected tensorflow. Set KERAS_BACKEND.", field="backend")
-        self._uri, self._storage_options = uri, storage_options
-        self._feed = dataset.feed
-        self._every_batches, self._every_epoch = every_batches, every_epoch
+        self._uri = uri
+        self._place: dict[str, Any] = {"storage_options": storage_options, "filesystem": filesystem}
+        self._feed, self._every_batches, self._every_epoch = dataset.feed, every_batches, every_epoch
         self._epoch_start: EpochStart | None = None
         self._saved: SavedState | None = None  # to go on from, until its epoch begins
 
@@ -87,8 +87,8 @@ class CheckpointCallback(keras.callbacks.Callback):
             self.model.optimizer.build(self.model.trainable_variables)
         self._skipped = 0
         self._progress = Progress(self._feed)
-        if committed := steps(self._uri, storage_options=self._storage_options):
-            self._restore(load_state(self._uri, step=committed[-1], storage_options=self._storage_options))
+        if committed := steps(self._uri, **self._place):
+            self._restore(load_state(self._uri, step=committed[-1], **self._place))
         self._saved_step = self._progress.step + self._skipped
 
     def _restore(self, saved: SavedState) -> None:
@@ -145,6 +145,6 @@ class CheckpointCallback(keras.callbacks.Callback):
             loader=self._progress.position(),
             step=step,
             metadata={"keras": {"epoch": epoch, "batch": batch}},
-            storage_options=self._storage_options,
+            **self._place,
         )
         self._saved_step = step

@@ -31,6 +31,7 @@ def save_checkpoint(
     step: int | None = None,
     metadata: Mapping[str, Any] | None = None,
     storage_options: StorageOptions | Mapping[str, Any] | None = None,
+    filesystem: object | None = None,
 ) -> CheckpointInfo:
     """Save state and the loader's position in one atomic commit.
 
@@ -41,13 +42,16 @@ def save_checkpoint(
         step: number of the training step.
         metadata: JSON values.
         storage_options: how to reach the store.
+        filesystem: a pyarrow or fsspec filesystem, in which ``uri`` is then a path.
 
     Raises:
         CheckpointError: a leaf that is no tensor, array, number, string or None; it names the path.
         StorageError: the store failed; nothing is committed, and earlier checkpoints are as they were.
     """
     trees = map_leaves(dict(state), lambda leaf: to_array(leaf) if isinstance(leaf, torch.Tensor) else leaf)
-    return save_state(uri, trees, loader=loader, step=step, metadata=metadata, storage_options=storage_options)
+    return save_state(
+        uri, trees, loader=loader, step=step, metadata=metadata, storage_options=storage_options, filesystem=filesystem
+    )
 
 
 def load_checkpoint(
@@ -56,6 +60,7 @@ def load_checkpoint(
     step: int | Literal["latest"] | None = None,
     device: torch.device | str = "cpu",
     storage_options: StorageOptions | Mapping[str, Any] | None = None,
+    filesystem: object | None = None,
 ) -> SavedState:
     """Load a checkpoint that any of the frameworks saved; ``trees`` holds tensors on ``device``.
 
@@ -64,10 +69,11 @@ def load_checkpoint(
         step: which step of a root.
         device: where tensors go.
         storage_options: how to reach the store.
+        filesystem: a pyarrow or fsspec filesystem, in which ``uri`` is then a path.
 
     Raises:
         CheckpointError: there is no committed checkpoint, or it is damaged.
     """
-    saved = load_state(uri, step=step, storage_options=storage_options)
+    saved = load_state(uri, step=step, storage_options=storage_options, filesystem=filesystem)
     trees = map_leaves(saved.trees, lambda leaf: from_array(leaf).to(device) if isinstance(leaf, np.ndarray) else leaf)
     return dataclasses.replace(saved, trees=trees)

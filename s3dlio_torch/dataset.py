@@ -37,7 +37,7 @@ class S3IterableDataset(IterableDataset[dict[str, Any]]):
         shuffle, seed, drop_last, last, max_in_flight, prefetch_bytes: see ``s3dlio.DataLoader``.
         rank, world_size: this process's share. By default those of ``torch.distributed`` or of torchrun's
             variables, asked when the first iteration begins.
-        format, fields, pattern, storage_options: see ``s3dlio.dataset``.
+        format, fields, pattern, storage_options, filesystem: see ``s3dlio.dataset``.
 
     Raises:
         NotFoundError, AccessError, OptionError: as ``s3dlio.dataset`` and ``s3dlio.DataLoader``.
@@ -60,9 +60,10 @@ class S3IterableDataset(IterableDataset[dict[str, Any]]):
         fields: Iterable[str] | None = None,
         pattern: str | None = None,
         storage_options: StorageOptions | Mapping[str, Any] | None = None,
+        filesystem: object | None = None,
     ) -> None:
         self.data = open_for_workers(
-            uri, format=format, fields=fields, pattern=pattern, storage_options=storage_options
+            uri, format=format, fields=fields, pattern=pattern, storage_options=storage_options, filesystem=filesystem
         )
         options: dict[str, Any] = {
             "batch_size": batch_size,

@@ -26,7 +26,7 @@ class S3MapDataset(Dataset[dict[str, Any]]):
 
     Args:
         uri: a directory such as ``"s3://bucket/train/"``.
-        format, fields, pattern, storage_options: see ``s3dlio.dataset``.
+        format, fields, pattern, storage_options, filesystem: see ``s3dlio.dataset``.
 
     Raises:
         NotFoundError, AccessError, OptionError: as ``s3dlio.dataset``.
@@ -40,9 +40,10 @@ class S3MapDataset(Dataset[dict[str, Any]]):
         fields: Iterable[str] | None = None,
         pattern: str | None = None,
         storage_options: StorageOptions | Mapping[str, Any] | None = None,
+        filesystem: object | None = None,
     ) -> None:
         self.data = open_for_workers(
-            uri, format=format, fields=fields, pattern=pattern, storage_options=storage_options
+            uri, format=format, fields=fields, pattern=pattern, storage_options=storage_options, filesystem=filesystem
         )
 
     def __len__(self) -> int:
@@ -58,7 +59,9 @@ class S3MapDataset(Dataset[dict[str, Any]]):
         return [to_tensors(sample) for sample in self.data.read_many(indices)]
 
 
-def open_for_workers(uri: str, *, pattern: str | None, storage_options: Any, **rest: Any) -> s3dlio.Dataset:
+def open_for_workers(
+    uri: str, *, pattern: str | None, storage_options: Any, filesystem: object | None, **rest: Any
+) -> s3dlio.Dataset:
     """``s3dlio.dataset``, listed so that forked workers keep the fast engine; see ``list_for_workers``."""
-    manifest = list_for_workers(uri, pattern=pattern, storage_options=storage_options)
-    return s3dlio.dataset(uri, manifest=manifest, storage_options=storage_options, **rest)
+    manifest = list_for_workers(uri, pattern=pattern, storage_options=storage_options, filesystem=filesystem)
+    return s3dlio.dataset(uri, manifest=manifest, storage_options=storage_options, filesystem=filesystem, **rest)

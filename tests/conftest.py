@@ -14,12 +14,14 @@ import importlib.util
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
 from .servers.azurite import AzuriteServer
 from .servers.external import ExternalServer
+from .servers.faults import FaultProxy
+from .servers.google import GoogleServer
 from .servers.moto import MotoServer
 from .servers.radosgw import RadosGateway
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .servers.server import Server
+
+AnyServer = TypeVar("AnyServer", bound="Server")
 
 _SCRUBBED = ("AWS_", "AZURE_", "GOOGLE_", "S3DLIO_")
 _NOBODY = {
@@ -151,6 +155,13 @@ def azurite_server() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
+def google_server() -> Iterator[Server]:
+    """An emulator of Google Cloud Storage; always there."""
+    with GoogleServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def external_server() -> Iterator[Server]:
     """The S3 server that the variables ``S3DLIO_TEST_S3_*`` name."""
     if EXTERNAL is None:
@@ -189,7 +200,38 @@ def azurite_environment(azurite_server: Server, monkeypatch: pytest.MonkeyPatch,
     return _point_at(azurite_server, monkeypatch)
 
 
-def _point_at(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+@pytest.fixture
+def fault_proxy(moto_server: Server, monkeypatch: pytest.MonkeyPatch, clean_environment: None) -> Iterator[FaultProxy]:
+    """``moto_server`` behind a new proxy without rules (``servers/faults.py``); the environment points at the proxy."""
+    with FaultProxy(moto_server) as proxy:
+        yield _point_at(proxy, monkeypatch)
+
+
+@pytest.fixture(params=[*S3_SERVERS, pytest.param("azurite_server", marks=pytest.mark.servers)])
+def proxied_server(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, clean_environment: None
+) -> Iterator[FaultProxy]:
+    """Every server in turn as ``server``, each behind a new proxy as ``fault_proxy``. ``.upstream`` is the server."""
+    with FaultProxy(request.getfixturevalue(request.param)) as proxy:
+        yield _point_at(proxy, monkeypatch)
+
+
+@pytest.fixture(params=S3_SERVERS)
+def proxied_s3_server(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, clean_environment: None
+) -> Iterator[FaultProxy]:
+    """Every S3 server in turn, as ``proxied_server``."""
+    with FaultProxy(request.getfixturevalue(request.param)) as proxy:
+        yield _point_at(proxy, monkeypatch)
+
+
+@pytest.fixture
+def google_environment(google_server: Server, monkeypatch: pytest.MonkeyPatch, clean_environment: None) -> Server:
+    """The environment points at ``google_server``, which is returned."""
+    return _point_at(google_server, monkeypatch)
+
+
+def _point_at(server: AnyServer, monkeypatch: pytest.MonkeyPatch) -> AnyServer:
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
     return server

@@ -23,6 +23,20 @@ from s3dlio.uri import SCHEMES, Uri
         ("az://container/a", Uri("az", "container", "a")),
         ("abfss://c@acc.dfs.core.windows.net/a/b", Uri("az", "c", "a/b", "acc")),
         ("memory://name/k", Uri("memory", "name", "k")),
+        ("http://host/a/b", Uri("http", "host", "a/b")),
+        ("HTTPS://host:8443/a", Uri("https", "host:8443", "a")),
+        ("https://host", Uri("https", "host", "")),
+        ("https://host/", Uri("https", "host", "")),
+        ("http:/host/a", Uri("http", "host", "a")),
+        ("http://host/a%20b/c d", Uri("http", "host", "a%20b/c d")),
+        ("http://host//a//", Uri("http", "host", "/a//")),
+        (
+            "http://host/k?X-Amz-Signature=a%2Fb/c&u=http://x",
+            Uri("http", "host", "k?X-Amz-Signature=a%2Fb/c&u=http://x"),
+        ),
+        ("http://host?x=1", Uri("http", "host", "?x=1")),
+        ("http://host/k#part", Uri("http", "host", "k#part")),
+        ("http://user:word@[::1]:80/k@v", Uri("http", "user:word@[::1]:80", "k@v")),
         ("file:///tmp/x", Uri("file", "", "tmp/x")),
         ("file:/tmp/x", Uri("file", "", "tmp/x")),
         ("file:///tmp/a%20b", Uri("file", "", "tmp/a b")),
@@ -46,7 +60,7 @@ def test_relative_paths_and_home(tmp_path, monkeypatch):
     assert Uri.parse(Path("x")).path == f"{tmp_path}/x"
 
 
-@pytest.mark.parametrize("text", ["http://host/a", "ftp://h", "s3://", "az:", "memory://"])
+@pytest.mark.parametrize("text", ["httpx://host/a", "ftp://h", "s3://", "az:", "memory://"])
 def test_refused(text):
     with pytest.raises(OptionError) as caught:
         Uri.parse(text)
@@ -67,6 +81,15 @@ KEYS = st.lists(SEGMENT.filter(lambda text: text not in {".", ".."}), max_size=4
 def test_printing_and_parsing_are_inverse(scheme, key):
     uri = Uri(scheme, "container", key)
     assert Uri.parse(str(uri)) == uri
+
+
+@given(st.sampled_from(["http", "https"]), st.text(st.characters(exclude_categories=["Cs", "Cc"])))
+def test_printing_and_parsing_are_inverse_for_the_web(scheme, rest):
+    """Whatever follows the host stays as it was typed: a signature may cover it."""
+    text = f"{scheme}://host:80/{rest}"
+    uri = Uri.parse(text)
+    assert (uri.container, uri.key, str(uri)) == ("host:80", rest, text)
+    assert Uri.parse(str(uri)) == uri.with_key(rest) == uri
 
 
 @given(KEYS)
@@ -98,10 +121,55 @@ def test_children_and_keys():
     assert uri.path == "dir"
 
 
+def test_children_and_keys_of_the_web():
+    uri = Uri.parse("https://host/dir?sig=a/b#c")
+    assert str(uri / "x") == "https://host/dir/x?sig=a/b#c"
+    assert str(Uri.parse("https://host/dir/") / "/x") == "https://host/dir/x"
+    assert str(Uri.parse("https://host?sig=1") / "x") == "https://host/x?sig=1"
+    assert str(uri.with_key("/other")) == "https://host//other"
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("https://u:word@host/k", "https://u:***@host/k"),
+        ("https://u:wo@rd@host/k@x", "https://u:***@host/k@x"),
+        ("https://token@host/k@x", "https://***@host/k@x"),
+        ("https://host?sig=1&x=u:w@h", "https://host/?sig=***&x=u:w@h"),
+        ("abfss://c@account.dfs.core.windows.net/k", "abfss://c@account.dfs.core.windows.net/k"),
+        ("https://host/k?X-Amz-Signature=1a&X-Amz-Expires=5", "https://host/k?X-Amz-Signature=***&X-Amz-Expires=5"),
+        ("https://host/k?X-Amz-Credential=A%2Fb&x=1", "https://host/k?X-Amz-Credential=***&x=1"),
+        ("https://host/k?X-Goog-Signature=1a", "https://host/k?X-Goog-Signature=***"),
+        ("https://a.blob.core.windows.net/c/k?sv=1&sig=a%3D", "https://a.blob.core.windows.net/c/k?sv=1&sig=***"),
+        ("https://host/k?AWSAccessKeyId=A&Signature=x%3D", "https://host/k?AWSAccessKeyId=A&Signature=***"),
+        ("https://host/k?access_token=t&api_key=k&page=2", "https://host/k?access_token=***&api_key=***&page=2"),
+        ("https://host/sig=1/signature?design=2", "https://host/sig=1/signature?design=2"),
+        ("s3://bucket/a@b:c", "s3://bucket/a@b:c"),
+    ],
+)
+def test_masked(text, masked):
+    assert Uri.parse(text).masked() == masked
+
+
+@pytest.mark.parametrize("text", ["https://user:word@/k", "htps://user:word@host/k", "htps://host/k?sig=word"])
+def test_a_uri_that_is_none_is_shown_without_its_secrets(text):
+    with pytest.raises(OptionError) as caught:
+        Uri.parse(text)
+    assert "word" not in str(caught.value)
+    assert "***" in str(caught.value)
+
+
 def test_every_scheme_is_parsed():
     for scheme in SCHEMES:
         text = f"{scheme}:///a/b" if scheme in {"file", "direct"} else f"{scheme}://c/a/b"
         assert Uri.parse(text).key.endswith("b")
+
+
+@pytest.mark.parametrize("text", ["http://", "https:///key", "http://?x", "http://user@/k"])
+def test_no_host(text):
+    with pytest.raises(OptionError, match="no host") as caught:
+        Uri.parse(text)
+    assert caught.value.field == "uri"
 
 
 @pytest.mark.parametrize("text", ["s3://", "s3:///key", "az:///c/key"])

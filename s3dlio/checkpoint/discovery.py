@@ -17,13 +17,14 @@ from s3dlio.checkpoint.layout import MANIFEST, StepDirectory, step_directory, st
 from s3dlio.checkpoint.manifest import Manifest
 from s3dlio.errors import CheckpointError, NotFoundError, OptionError
 from s3dlio.storage import open_store
-from s3dlio.uri import Uri
+from s3dlio.storage.where import where_in
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping
 
     from s3dlio.storage import StorageOptions, Store
+    from s3dlio.uri import Uri
 
 __all__ = ["find_checkpoint", "opened", "read_manifest", "steps"]
 
@@ -32,6 +33,7 @@ def steps(
     uri: str | os.PathLike[str] | Uri,
     *,
     storage_options: StorageOptions | Mapping[str, Any] | None = None,
+    filesystem: object | None = None,
     store: Store | None = None,
 ) -> list[int]:
     """The committed steps below the root ``uri``, newest (highest) last; empty if there are none.
@@ -41,25 +43,29 @@ def steps(
     Args:
         uri: the root that holds the directories ``step_0000000100``.
         storage_options: how to reach the store.
+        filesystem: a pyarrow or fsspec filesystem, in which ``uri`` is then a path.
         store: an open store of the URI's container, instead; it stays open.
 
     Raises:
         StorageError: the listing failed.
     """
-    root = Uri.parse(uri)
-    with opened(root, storage_options, store) as at:
+    root = where_in(uri, filesystem)
+    with opened(uri, storage_options, store, filesystem) as at:
         return _committed(_below(at, root.prefix))
 
 
 @contextlib.contextmanager
 def opened(
-    uri: Uri, storage_options: StorageOptions | Mapping[str, Any] | None, store: Store | None
+    uri: str | os.PathLike[str] | Uri,
+    storage_options: StorageOptions | Mapping[str, Any] | None,
+    store: Store | None,
+    filesystem: object | None,
 ) -> Iterator[Store]:
     """``store``, or one of our own that is closed afterwards."""
     if store is not None:
         yield store
         return
-    with open_store(uri, storage_options=storage_options) as own:
+    with open_store(uri, storage_options=storage_options, filesystem=filesystem) as own:
         yield own
 
 

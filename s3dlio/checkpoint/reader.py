@@ -20,7 +20,7 @@ from s3dlio.checkpoint.discovery import find_checkpoint, opened
 from s3dlio.checkpoint.dtypes import named_dtype
 from s3dlio.checkpoint.tree import join_tree, tree_arrays
 from s3dlio.errors import CheckpointError, ClosedError, NotFoundError
-from s3dlio.uri import Uri
+from s3dlio.storage.where import where_in
 
 if TYPE_CHECKING:
     import os
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from s3dlio.checkpoint.layout import StepDirectory
     from s3dlio.checkpoint.manifest import Manifest
     from s3dlio.storage import StorageOptions, Store
+    from s3dlio.uri import Uri
 
 __all__ = ["CheckpointReader", "create_checkpoint_reader"]
 
@@ -40,6 +41,7 @@ def create_checkpoint_reader(
     *,
     step: int | Literal["latest"] | None = None,
     storage_options: StorageOptions | Mapping[str, Any] | None = None,
+    filesystem: object | None = None,
     store: Store | None = None,
 ) -> CheckpointReader:
     """Open a committed checkpoint. Reads its manifest, and lists ``uri`` unless it or ``step`` names the step.
@@ -49,6 +51,7 @@ def create_checkpoint_reader(
         step: which one of a root; "latest" is the highest that is committed. None takes the checkpoint that is
             in ``uri`` itself, or "latest" if there is none; both at once are an error.
         storage_options: how to reach the store.
+        filesystem: a pyarrow or fsspec filesystem, in which ``uri`` is then a path.
         store: an open store of the URI's container, instead of one that the reader opens; it stays open.
 
     Raises:
@@ -58,9 +61,9 @@ def create_checkpoint_reader(
         StorageError: the store failed; nothing is known of the checkpoint.
         OptionError: an illegal step.
     """
-    where = Uri.parse(uri)
+    where = where_in(uri, filesystem)
     with contextlib.ExitStack() as stack:
-        at = stack.enter_context(opened(where, storage_options, store))
+        at = stack.enter_context(opened(uri, storage_options, store, filesystem))
         directory, manifest = find_checkpoint(at, where, step)
         return CheckpointReader(at, directory, manifest, closing=stack.pop_all())
 

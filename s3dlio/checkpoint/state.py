@@ -57,6 +57,7 @@ def save_state(
     step: int | None = None,
     metadata: Mapping[str, Any] | None = None,
     storage_options: StorageOptions | Mapping[str, Any] | None = None,
+    filesystem: object | None = None,
 ) -> CheckpointInfo:
     """Save trees of arrays and the loader's position in one atomic commit.
 
@@ -67,6 +68,7 @@ def save_state(
         step: number of the training step.
         metadata: JSON values.
         storage_options: how to reach the store.
+        filesystem: a pyarrow or fsspec filesystem, in which ``uri`` is then a path.
 
     Raises:
         OptionError: ``loader`` has no ``state_dict()`` and is no mapping either.
@@ -79,7 +81,9 @@ def save_state(
             "state_dict(), or what that gave. Pass s3dlio's loader, or leave it out: this one cannot say its position.",
             field="loader",
         )
-    with create_checkpoint_writer(uri, step=step, metadata=metadata, storage_options=storage_options) as writer:
+    with create_checkpoint_writer(
+        uri, step=step, metadata=metadata, storage_options=storage_options, filesystem=filesystem
+    ) as writer:
         for name, tree in trees.items():
             writer.save_tree(name, tree)
         if loader is not None:
@@ -92,6 +96,7 @@ def load_state(
     *,
     step: int | Literal["latest"] | None = None,
     storage_options: StorageOptions | Mapping[str, Any] | None = None,
+    filesystem: object | None = None,
 ) -> SavedState:
     """Load what ``save_state`` saved, in any framework. Arrays are NumPy's, writable, and checked.
 
@@ -99,12 +104,13 @@ def load_state(
         uri: the checkpoint's directory, or a root of steps, of which the newest is taken.
         step: which step of a root.
         storage_options: how to reach the store.
+        filesystem: a pyarrow or fsspec filesystem, in which ``uri`` is then a path.
 
     Raises:
         CheckpointError: there is no committed checkpoint, or it is damaged.
         StorageError: the store failed; nothing is known of the checkpoint.
     """
-    with create_checkpoint_reader(uri, step=step, storage_options=storage_options) as reader:
+    with create_checkpoint_reader(uri, step=step, storage_options=storage_options, filesystem=filesystem) as reader:
         return SavedState(
             trees={name: reader.load_tree(name) for name in reader.trees()},
             loader=reader.load_object(_LOADER) if _LOADER in reader.objects() else None,

@@ -29,7 +29,7 @@ from s3dlio.checkpoint.shards import CheckpointOptions, ShardWriter
 from s3dlio.checkpoint.tree import split_tree
 from s3dlio.checkpoint.values import json_value
 from s3dlio.errors import CheckpointError, ClosedError, OptionError, S3dlioError
-from s3dlio.uri import Uri
+from s3dlio.storage.where import where_in
 
 if TYPE_CHECKING:
     import os
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from s3dlio.checkpoint.layout import StepDirectory
     from s3dlio.storage import StorageOptions, Store
+    from s3dlio.uri import Uri
 
 __all__ = ["CheckpointInfo", "CheckpointWriter", "create_checkpoint_writer"]
 
@@ -68,6 +69,7 @@ def create_checkpoint_writer(
     metadata: Mapping[str, Any] | None = None,
     options: CheckpointOptions | None = None,
     storage_options: StorageOptions | Mapping[str, Any] | None = None,
+    filesystem: object | None = None,
     store: Store | None = None,
 ) -> CheckpointWriter:
     """Begin a checkpoint. No request is made and nothing can be seen before ``finalize``.
@@ -84,12 +86,13 @@ def create_checkpoint_writer(
         metadata: JSON values by name, which ``CheckpointReader.metadata`` gives back.
         options: sizes of files and of memory.
         storage_options: how to reach the store.
+        filesystem: a pyarrow or fsspec filesystem, in which ``uri`` is then a path.
         store: an open store of the URI's container, instead of one that the writer opens; it stays open.
 
     Raises:
         OptionError: an illegal step, rank, world size or metadata.
     """
-    where = Uri.parse(uri)
+    where = where_in(uri, filesystem)
     directory = step_directory(where, step)
     if world_size != 1 or rank != 0:
         raise OptionError(
@@ -102,7 +105,7 @@ def create_checkpoint_writer(
     except (CheckpointError, TypeError, ValueError) as error:
         raise OptionError(str(error), field="metadata") from error
     with contextlib.ExitStack() as stack:
-        at = stack.enter_context(opened(where, storage_options, store))
+        at = stack.enter_context(opened(uri, storage_options, store, filesystem))
         return CheckpointWriter(
             at, directory, metadata=described, options=options or CheckpointOptions(), closing=stack.pop_all()
         )

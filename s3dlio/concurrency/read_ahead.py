@@ -112,7 +112,7 @@ class ReadAhead(Generic[G]):
         try:
             for thread in self._threads:
                 thread.start()
-        except RuntimeError:  # the machine has no more threads to give
+        except BaseException:  # the machine has no more threads to give, or Ctrl-C
             self._threads = [thread for thread in self._threads if thread.ident is not None]
             self.close()
             raise

@@ -15,7 +15,7 @@ from s3dlio.errors import FormatError, OptionError, PreconditionError
 from s3dlio.formats import NpzFormat, format_for
 from s3dlio.reading import Request, fetch
 from s3dlio.storage import StorageOptions, open_store
-from s3dlio.uri import Uri
+from s3dlio.storage.where import where_in
 
 if TYPE_CHECKING:
     import os
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from s3dlio.formats import Format
     from s3dlio.reading import FetchOptions
     from s3dlio.storage import Store
+    from s3dlio.uri import Uri
 
 __all__ = ["Dataset", "dataset", "list_for_workers"]
 
@@ -136,6 +137,7 @@ def dataset(
     pattern: str | None = None,
     manifest: Manifest | str | os.PathLike[str] | None = None,
     storage_options: StorageOptions | Mapping[str, Any] | None = None,
+    filesystem: object | None = None,
 ) -> Dataset:
     """The objects below ``uri`` as a dataset of one sample each.
 
@@ -151,6 +153,7 @@ def dataset(
         manifest: a saved listing (its path, or the object) instead of a new one.
         storage_options: endpoint, credentials, engine: complete ``StorageOptions``, or a dict of some of its fields,
             the rest of which, like None, comes from the usual environment variables.
+        filesystem: a pyarrow or fsspec filesystem of your own, in which ``uri`` is then a path.
 
     Raises:
         NotFoundError: no bucket, or no object there.
@@ -165,8 +168,8 @@ def dataset(
             f"pattern: got {pattern!r} with a manifest, expected one of them. Select when the manifest is made.",
             field="pattern",
         )
-    where = Uri.parse(uri)
-    store = open_store(where, storage_options=storage_options)
+    where = where_in(uri, filesystem)
+    store = open_store(uri, storage_options=storage_options, filesystem=filesystem)
     if manifest is None:
         manifest = Manifest.from_listing(store, where.key, pattern=pattern)
     elif not isinstance(manifest, Manifest):
@@ -188,6 +191,7 @@ def list_for_workers(
     *,
     pattern: str | None = None,
     storage_options: StorageOptions | Mapping[str, Any] | None = None,
+    filesystem: object | None = None,
 ) -> Manifest:
     """The listing of ``uri`` made through the ``arrow`` engine, for a parent of worker processes.
 
@@ -196,8 +200,9 @@ def list_for_workers(
 
     Args, Raises: as ``dataset``.
     """
-    where = Uri.parse(uri)
-    with open_store(where, storage_options=storage_options, backend="arrow") as store:
+    where = where_in(uri, filesystem)
+    chosen = {} if filesystem is not None else {"backend": "arrow"}
+    with open_store(uri, storage_options=storage_options, filesystem=filesystem, **chosen) as store:
         return Manifest.from_listing(store, where.key, pattern=pattern)
 
 

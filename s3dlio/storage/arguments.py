@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from s3dlio.errors import NotFoundError, OptionError
+from s3dlio.uri import shown
 
 if TYPE_CHECKING:
     from s3dlio.storage.protocol import BufferLike
 
-__all__ = ["check_key", "check_range", "directory", "payload", "target"]
+__all__ = ["check_key", "check_range", "check_size_hint", "directory", "payload", "target"]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _REFUSED = frozenset({"", ".", ".."})
@@ -60,8 +61,19 @@ def check_range(start: int, end: int, uri: str) -> None:
     """Raise OptionError unless 0 <= start <= end."""
     if not 0 <= start <= end:
         raise OptionError(
-            f"get_range {uri} at [{start}, {end}): got a backward or negative range, expected 0 <= start <= end.",
+            f"get_range {shown(uri)} at [{start}, {end}): got a backward or negative range, "
+            "expected 0 <= start <= end.",
             field="start",
+        )
+
+
+def check_size_hint(size_hint: int | None, uri: str, *, most: int | None = None) -> None:
+    """Raise OptionError unless ``size_hint`` is None or a number of bytes from 0 to ``most``."""
+    if size_hint is not None and (size_hint < 0 or (most is not None and size_hint > most)):
+        expected = ">= 0" if most is None else f"0 to {most}"
+        raise OptionError(
+            f"open_writer {shown(uri)}: got size_hint={size_hint}, expected {expected} bytes. Leave it out if unknown.",
+            field="size_hint",
         )
 
 
@@ -75,7 +87,7 @@ def payload(data: BufferLike, operation: str, uri: str) -> pa.Buffer:
         return data if isinstance(data, pa.Buffer) else pa.py_buffer(data)
     except (TypeError, ValueError, BufferError) as error:
         raise OptionError(
-            f"{operation} {uri}: got {type(data).__name__} ({error}), expected contiguous bytes. "
+            f"{operation} {shown(uri)}: got {type(data).__name__} ({error}), expected contiguous bytes. "
             "Pass bytes, a memoryview, a contiguous NumPy array or a pyarrow.Buffer.",
             field="data",
         ) from error
@@ -90,7 +102,8 @@ def target(buffer: BufferLike, uri: str) -> memoryview:
     view = memoryview(payload(buffer, "get_into", uri))
     if view.readonly:
         raise OptionError(
-            f"get_into {uri}: got read-only memory, expected a writable buffer. Pass a bytearray or a NumPy array.",
+            f"get_into {shown(uri)}: got read-only memory, expected a writable buffer. "
+            "Pass a bytearray or a NumPy array.",
             field="buffer",
         )
     return view.cast("B")

@@ -3,7 +3,7 @@
 Weaker than the native engine where pyarrow has no means:
 - ``put(mode="create")`` looks and then writes: two racing creators may both succeed
 - an object that is overwritten between the two requests of a read (HEAD, GET) is not noticed: the bytes are of
-  the new version, in the size of the old one; ``etag`` is compared with the first answer only
+  the new version, in the size of the old one; a read with an ``etag`` asks once more behind it, and notices
 - a writer keeps the bytes aside (memory, then a temporary file) and sends them on ``close``, because
   pyarrow publishes what it has when it is left by an exception
 - listings have no ETag and arrive whole
@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import datetime as dt
+import functools
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -23,21 +24,22 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from s3dlio.errors import ClosedError, StorageError
-from s3dlio.storage.arguments import check_range, directory, payload, target
+from s3dlio.storage.arguments import check_range, check_size_hint, directory, payload, target
 from s3dlio.storage.arrow_client import make_filesystem
 from s3dlio.storage.arrow_errors import read_failure, translating_arrow
+from s3dlio.storage.arrow_read import read_into
 from s3dlio.storage.container import Container
 from s3dlio.storage.failure import Failure, storage_error
 from s3dlio.storage.fork_gate import passing
 from s3dlio.storage.inheritance import claim, lost
 from s3dlio.storage.listing import batches, from_nanoseconds
 from s3dlio.storage.protocol import ObjectMeta
-from s3dlio.storage.spool import Spool
-from s3dlio.storage.translate import changed, exists, past_end, short
+from s3dlio.storage.spool import SpoolSink
+from s3dlio.storage.translate import changed, exists, past_end, replaced, short
 from s3dlio.storage.writer import SinkWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Self
 
     from s3dlio.storage.options import StorageOptions
@@ -107,11 +109,19 @@ class ArrowStore:
             return self._read("get", key, file, 0, meta.size)
 
     def get_range(self, key: str, start: int, end: int, *, etag: str | None = None) -> pa.Buffer:
-        """As ``Store.get_range``. Two requests."""
+        """As ``Store.get_range``. Two requests, three with ``etag``."""
         check_range(start, end, self.uri(key))
         with self._opened("get_range", key) as (file, meta):
             self._check_version("get_range", meta, start, end, etag)
-            return self._read("get_range", key, file, start, end)
+            data = self._read("get_range", key, file, start, end)
+        self._check_unchanged("get_range", key, etag)
+        return data
+
+    def get_clipped(self, key: str, start: int, end: int) -> tuple[ObjectMeta, pa.Buffer]:
+        """As ``Store.get_clipped``. Two requests, or one where nothing lies at ``start``."""
+        check_range(start, end, self.uri(key))
+        with self._opened("get_clipped", key) as (file, meta):
+            return meta, self._read("get_clipped", key, file, start, max(start, min(end, meta.size)))
 
     def get_into(self, key: str, buffer: BufferLike, start: int = 0, *, etag: str | None = None) -> None:
         """As ``Store.get_into``. pyarrow writes into ``buffer`` itself."""
@@ -121,13 +131,10 @@ class ArrowStore:
         check_range(start, end, uri)
         with self._opened("get_into", key) as (file, meta):
             self._check_version("get_into", meta, start, end, etag)
-            file.seek(start)
-            done = 0
-            while done < len(view):
-                count = file.readinto(view[done:])
-                if count == 0:
-                    raise short("get_into", uri, start, end, done)
-                done += count
+            done = read_into(file, view, start) if end > start else 0
+            if done < len(view):
+                raise short("get_into", uri, start, end, done)
+        self._check_unchanged("get_into", key, etag)
 
     def put(self, key: str, data: BufferLike, *, mode: PutMode = "overwrite") -> ObjectMeta:
         """As ``Store.put``. One request up to 10 MiB, parts of 10 MiB above; one more for ``mode="create"``."""
@@ -138,10 +145,17 @@ class ArrowStore:
             self._send(filesystem, key, view)
             return ObjectMeta(key=key, size=view.size, etag=None, mtime=None)
 
-    def open_writer(self, key: str) -> ObjectWriter:
+    def open_writer(self, key: str, *, size_hint: int | None = None) -> ObjectWriter:
         """As ``Store.open_writer``. Sends nothing before ``close``."""
+        return self.writer(key, self.put, size_hint=size_hint)
+
+    def writer(
+        self, key: str, put: Callable[[str, pa.Buffer], ObjectMeta], *, size_hint: int | None = None
+    ) -> ObjectWriter:
+        """As ``open_writer``, for a store on top of this one, whose ``put`` repeats what fails."""
+        check_size_hint(size_hint, self.uri(key))
         with self._verb("open_writer", key, reading=False):
-            return SinkWriter(self.uri(key), _Sink(self, key))
+            return SinkWriter(self.uri(key), SpoolSink(self.uri(key), functools.partial(put, key)))
 
     def list(self, prefix: str = "") -> Iterator[pa.RecordBatch]:
         """As ``Store.list``. pyarrow gathers the whole listing before the first batch."""
@@ -165,7 +179,7 @@ class ArrowStore:
             try:
                 filesystem.copy_file(self.path(source), self.path(target))
             except FileNotFoundError:
-                if not filesystem.get_file_info(self.path(source)).is_file:
+                if self._flat(filesystem) or not filesystem.get_file_info(self.path(source)).is_file:
                     raise
                 _make_parent(filesystem, self.path(target))
                 filesystem.copy_file(self.path(source), self.path(target))
@@ -175,21 +189,30 @@ class ArrowStore:
         self._filesystem = None
 
     def _send(self, filesystem: Any, key: str, data: pa.Buffer) -> None:
-        path = self.path(key)
+        path = self.path(key)  # whose suffix would make pyarrow compress the bytes
         try:
-            stream = filesystem.open_output_stream(path)
+            stream = filesystem.open_output_stream(path, compression=None)
         except FileNotFoundError:
+            if self._flat(filesystem):
+                raise
             _make_parent(filesystem, path)
-            stream = filesystem.open_output_stream(path)
+            stream = filesystem.open_output_stream(path, compression=None)
         # One write and no ``with``: closing publishes, so nothing of ours may fail in between.
         stream.write(data)
         stream.close()
 
+    @staticmethod
+    def _flat(filesystem: Any) -> bool:
+        """Whether directories are not real, and what is missing can only be the bucket, which is not ours to make."""
+        return filesystem.type_name == "gcs"
+
     def _read(self, operation: str, key: str, file: Any, start: int, end: int) -> pa.Buffer:
-        file.seek(start)
-        data = file.read_buffer(end - start) if end > start else pa.py_buffer(b"")
-        if data.size != end - start:
-            raise short(operation, self.uri(key), start, end, data.size)
+        if start == end:  # Google refuses to seek to the end
+            return pa.py_buffer(b"")
+        data = pa.allocate_buffer(end - start)
+        done = read_into(file, memoryview(data).cast("B"), start)
+        if done < data.size:
+            raise short(operation, self.uri(key), start, end, done)
         return pa.py_buffer(memoryview(data).toreadonly())
 
     def _check_version(self, operation: str, meta: ObjectMeta, start: int, end: int, etag: str | None) -> None:
@@ -198,6 +221,14 @@ class ArrowStore:
             raise changed(operation, uri, etag)
         if end > meta.size:
             raise past_end(operation, uri, start, end, meta.size)
+
+    def _check_unchanged(self, operation: str, key: str, etag: str | None) -> None:
+        """The object has its ``etag`` still: pyarrow cannot ask for it in the read itself."""
+        if etag is None:
+            return
+        with self._opened(operation, key) as (_, meta):
+            if meta.etag != etag:
+                raise changed(operation, self.uri(key), etag)
 
     def _list(self, below: str) -> Iterator[pa.RecordBatch]:
         uri = self.uri(below)
@@ -229,7 +260,13 @@ class ArrowStore:
     def _opened(self, operation: str, key: str) -> Iterator[tuple[Any, ObjectMeta]]:
         """The object opened (one HEAD) and its metadata."""
         with self._verb(operation, key) as filesystem, filesystem.open_input_file(self.path(key)) as file:
-            yield file, self._meta(filesystem, key, file)
+            # Google's client reads the generation that the open saw, and fails where it has been replaced.
+            if file.closed:
+                raise replaced(operation, self.uri(key))
+            try:
+                yield file, self._meta(filesystem, key, file)
+            except FileNotFoundError as error:
+                raise replaced(operation, self.uri(key)) from error
 
     def _meta(self, filesystem: Any, key: str, file: Any) -> ObjectMeta:
         said = file.metadata() or {}
@@ -257,8 +294,10 @@ class ArrowStore:
 
     def _usable(self, operation: str, uri: str) -> Any:
         """The filesystem, made anew in a forked child. Only called inside ``passing``."""
-        self._check_open(operation, uri)
-        if self._filesystem.type_name == "abfs":
+        filesystem = self._filesystem  # once: another thread may close the store
+        if filesystem is None:
+            self._check_open(operation, uri)
+        if filesystem.type_name == "abfs":
             if lost("azure"):
                 raise StorageError(
                     f"{operation} {uri}: pyarrow's Azure client was used before this process was forked, and its "
@@ -268,10 +307,19 @@ class ArrowStore:
                     attempts=0,
                 )
             claim("azure")
+        elif filesystem.type_name == "s3" and lost("s3"):
+            raise StorageError(
+                f"{operation} {uri}: this process was forked while a request of pyarrow's S3 client hung, which holds "
+                "its lock for ever, expected a fresh process. Start workers by 'spawn' or 'forkserver'.",
+                uri=uri,
+                operation=operation,
+                attempts=0,
+            )
         if self._pid != os.getpid():
-            self._filesystem = make_filesystem(*self._origin) if self._origin else copy.copy(self._filesystem)
+            filesystem = make_filesystem(*self._origin) if self._origin else copy.copy(filesystem)
+            self._filesystem = filesystem
             self._pid = os.getpid()
-        return self._filesystem
+        return filesystem
 
     def __repr__(self) -> str:
         return f"ArrowStore({self._container.root!r})"
@@ -291,27 +339,6 @@ class ArrowStore:
 def _make_parent(filesystem: Any, path: str) -> None:
     """Make the directory of ``path``, where directories are real."""
     filesystem.create_dir(path.rpartition("/")[0], recursive=True)
-
-
-class _Sink:
-    """A writer's bytes, put aside until it is closed."""
-
-    def __init__(self, store: ArrowStore, key: str) -> None:
-        self._store = store
-        self._key = key
-        self._spool = Spool()
-
-    def write(self, data: bytes | pa.Buffer) -> None:
-        with translating_arrow("write", self._store.uri(self._key), self._store._container):  # noqa: SLF001
-            self._spool.write(data)
-
-    def publish(self) -> ObjectMeta:
-        meta = self._store.put(self._key, self._spool.read())
-        self._spool.close()
-        return meta
-
-    def discard(self) -> None:
-        self._spool.close()
 
 
 def _restore(filesystem: Any, base: str, container: Container) -> ArrowStore:

@@ -6,6 +6,7 @@ Must not know: the engines' clients.
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from s3dlio.errors import OptionError
@@ -15,15 +16,23 @@ if TYPE_CHECKING:
     from s3dlio.storage.options import StorageOptions
     from s3dlio.uri import Uri
 
-__all__ = ["Container"]
+__all__ = ["Container", "account_of", "amazon_host", "ca_certificates"]
 
-_KIND = {"s3": "bucket", "gs": "bucket", "az": "container"}
+_KIND = {"s3": "bucket", "gs": "bucket", "az": "container", "http": "server", "https": "server"}
 _CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN",
     "az": "AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "http": "the URL: a presigned one expires",
+    "https": "the URL: a presigned one expires",
 }
-_ENDPOINT = {"s3": "AWS_ENDPOINT_URL", "az": "AZURE_STORAGE_ENDPOINT", "gs": "STORAGE_EMULATOR_HOST"}
+_ENDPOINT = {
+    "s3": "AWS_ENDPOINT_URL",
+    "az": "AZURE_STORAGE_ENDPOINT",
+    "gs": "STORAGE_EMULATOR_HOST",
+    "http": "the URL",
+    "https": "the URL",
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,7 +51,17 @@ class Container:
 
     @classmethod
     def of(cls, uri: Uri, options: StorageOptions) -> Container:
-        """The container of ``uri``."""
+        """The container of ``uri``.
+
+        Raises:
+            OptionError: the options name several endpoints: an engine would go to none of them.
+        """
+        if options.endpoint_urls:
+            raise OptionError(
+                f"open {uri}: got {len(options.endpoint_urls)} endpoints, expected one here. "
+                "Open the store by s3dlio.open_store, which spreads requests over them.",
+                field="endpoint_urls",
+            )
         return cls(str(uri.with_key("")).rstrip("/"), uri.container, options.endpoint_url or "")
 
     @property
@@ -81,3 +100,55 @@ class Container:
                 field="key",
             )
         return uri
+
+
+def amazon_host(service: str, region: str) -> str:
+    """The host of an AWS service in ``region``. China's regions have a domain of their own."""
+    return f"{service}.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
+
+
+def account_of(uri: Uri, options: StorageOptions) -> str:
+    """The Azure storage account: the one in ``abfss://container@account...``, or the one in the options.
+
+    Raises:
+        OptionError: there is none, or there are two and the credentials belong to the other one.
+    """
+    account = uri.account or options.account_name
+    if not account:
+        raise OptionError(
+            f"open {uri}: no storage account, expected account_name. Set AZURE_STORAGE_ACCOUNT, or write "
+            "abfss://container@account.dfs.core.windows.net/.",
+            field="account_name",
+        )
+    if options.account_name not in {None, account} and (options.account_key or options.sas_token):
+        raise OptionError(
+            f"open {uri}: the credentials are those of account {options.account_name!r}, expected those of "
+            f"{account!r}. Pass account_key or sas_token for this account.",
+            field="account_name",
+        )
+    return account
+
+
+def ca_certificates(uri: Uri, options: StorageOptions) -> bytes | None:
+    """Content of the options' ``ca_bundle``; None without one.
+
+    Raises:
+        OptionError: it cannot be read, or holds no certificate.
+    """
+    if options.ca_bundle is None:
+        return None
+    try:
+        content = Path(options.ca_bundle).read_bytes()
+    except OSError as error:
+        raise _bad_bundle(uri, options, f"cannot read it ({error.strerror})") from error
+    if b"-----BEGIN CERTIFICATE-----" not in content and b"-----BEGIN TRUSTED CERTIFICATE-----" not in content:
+        raise _bad_bundle(uri, options, "found no certificate in it")
+    return content
+
+
+def _bad_bundle(uri: Uri, options: StorageOptions, found: str) -> OptionError:
+    return OptionError(
+        f"open {uri}: ca_bundle {options.ca_bundle}: {found}, expected a file of PEM certificates. "
+        "Check AWS_CA_BUNDLE.",
+        field="ca_bundle",
+    )

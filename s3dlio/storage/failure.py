@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Failure", "storage_error"]
 
-Network = Literal["", "refused", "dns", "tls", "timeout", "broken"]
+Network = Literal["", "refused", "dns", "tls", "untrusted", "timeout", "broken"]
 
 _NO_CONTAINER = {"nosuchbucket", "containernotfound", "containerbeingdeleted", "filesystemnotfound"}
 _NO_OBJECT = {"nosuchkey", "blobnotfound", "resourcenotfound", "pathnotfound"}
 _ACCESS = {
-    "accessdenied", "invalidaccesskeyid", "signaturedoesnotmatch", "expiredtoken", "invalidtoken",
-    "requesttimetooskewed", "tokenrefreshrequired", "allaccessdisabled", "unrecognizedclient",
+    "accessdenied", "invalidaccesskeyid", "signaturedoesnotmatch", "invalidtoken",
+    "requesttimetooskewed", "allaccessdisabled", "unrecognizedclient",
     "authorizationfailure", "authenticationfailed", "invalidauthenticationinfo", "nocredentials",
     "missingauthenticationtoken", "invalidsignature", "invalidclienttokenid", "notsignedup",
 }  # fmt: skip
+_EXPIRED = {"expiredtoken", "expiredtokenexception", "tokenrefreshrequired", "expiredcredentials", "credentialsexpired"}
 _THROTTLED = {"slowdown", "throttling", "throttled", "toomanyrequests", "serverbusy", "serviceunavailable"}
 _REGION = {"authorizationheadermalformed", "permanentredirect", "illegallocationconstraint"}
 
@@ -75,6 +76,14 @@ def _classify(
             uri=uri,
             operation=operation,
         )
+    if failure.network == "untrusted":
+        return StorageTimeoutError(
+            f"{operation} {uri}: the certificate of {container.endpoint or 'the endpoint'} is not trusted, expected "
+            "one of a known authority. Set ca_bundle (AWS_CA_BUNDLE) to a PEM file with its authority.",
+            uri=uri,
+            operation=operation,
+            retryable=False,
+        )
     if failure.network:
         where = container.endpoint or "the provider's endpoint"
         return StorageTimeoutError(
@@ -83,14 +92,8 @@ def _classify(
             uri=uri,
             operation=operation,
         )
-    if code in _ACCESS or failure.status in {401, 403}:
-        said = f" ({failure.code})" if failure.code else ""
-        return AccessError(
-            f"{operation} {uri}: access denied{said}, expected credentials with a right to {operation}. "
-            f"Check {container.credentials}.",
-            uri=uri,
-            operation=operation,
-        )
+    if code in _ACCESS or code in _EXPIRED or failure.status in {401, 403} or _headless(failure, container):
+        return _denied(failure, code, operation, uri, container)
     if code in _THROTTLED or failure.status in {429, 503}:
         return ThrottledError(
             f"{operation} {uri}: the server asked for fewer requests ({failure.code or failure.status}), "
@@ -122,3 +125,22 @@ def _classify(
         operation=operation,
         retryable=retry,
     )
+
+
+def _headless(failure: Failure, container: Container) -> bool:
+    """Whether S3 refused a HEAD for its credentials: expired ones get a 400, and the reason would stand in a body."""
+    return failure.status == 400 and not failure.code and container.scheme == "s3"
+
+
+def _denied(failure: Failure, code: str, operation: str, uri: str, container: Container) -> AccessError:
+    expired = code in _EXPIRED
+    said = f" ({failure.code})" if failure.code else f" (HTTP {failure.status})" if failure.status == 400 else ""
+    wanted = "credentials that are still valid" if expired else f"credentials with a right to {operation}"
+    error = AccessError(
+        f"{operation} {uri}: access denied{said}, expected {wanted}. Check {container.credentials}.",
+        uri=uri,
+        operation=operation,
+    )
+    error.expired = expired
+    error.unexplained = not failure.code
+    return error

@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from s3dlio.errors import ClosedError, StorageError
-from s3dlio.storage.arguments import check_key, check_range, directory, payload, target
+from s3dlio.storage.arguments import check_key, check_range, check_size_hint, directory, payload, target
 from s3dlio.storage.listing import batches, from_nanoseconds
-from s3dlio.storage.posix import PendingFile, opened, read_into, walk
+from s3dlio.storage.posix import OpenFile, PendingFile, opened, walk
 from s3dlio.storage.protocol import ObjectMeta
 from s3dlio.storage.translate import changed, past_end, short, translating_os
 from s3dlio.storage.writer import SinkWriter
@@ -43,6 +43,7 @@ class LocalStore:
     """All files that this process may reach, as objects of one container."""
 
     atomic_create = True
+    _scheme = "file"
 
     def __init__(self) -> None:
         self._closed = False
@@ -58,7 +59,7 @@ class LocalStore:
 
     def uri(self, key: str) -> str:
         """``file:///path``."""
-        return str(Uri("file", "", key))
+        return str(Uri(self._scheme, "", key))
 
     def head(self, key: str) -> ObjectMeta:
         """As ``Store.head``. One stat."""
@@ -70,15 +71,15 @@ class LocalStore:
 
     def get(self, key: str) -> pa.Buffer:
         """As ``Store.get``. Reads into new Arrow memory without holding the GIL."""
-        with self._verb("get", key) as path, opened(path) as (descriptor, status):
-            return self._read("get", key, descriptor, 0, status.st_size)
+        with self._verb("get", key) as path, self._opened(path) as file:
+            return self._read("get", key, file, 0, file.status.st_size)
 
     def get_range(self, key: str, start: int, end: int, *, etag: str | None = None) -> pa.Buffer:
         """As ``Store.get_range``."""
         check_range(start, end, self.uri(key))
-        with self._verb("get_range", key) as path, opened(path) as (descriptor, status):
-            self._check_version("get_range", key, status, start, end, etag)
-            return self._read("get_range", key, descriptor, start, end)
+        with self._verb("get_range", key) as path, self._opened(path) as file:
+            self._check_version("get_range", key, file.status, start, end, etag)
+            return self._read("get_range", key, file, start, end)
 
     def get_into(self, key: str, buffer: BufferLike, start: int = 0, *, etag: str | None = None) -> None:
         """As ``Store.get_into``. The kernel writes into ``buffer`` itself."""
@@ -86,27 +87,35 @@ class LocalStore:
         view = target(buffer, uri)
         end = start + len(view)
         check_range(start, end, uri)
-        with self._verb("get_into", key) as path, opened(path) as (descriptor, status):
-            self._check_version("get_into", key, status, start, end, etag)
-            if (got := read_into(descriptor, view, start)) < len(view):
+        with self._verb("get_into", key) as path, self._opened(path) as file:
+            self._check_version("get_into", key, file.status, start, end, etag)
+            if (got := file.read_into(view, start)) < len(view):
                 raise short("get_into", uri, start, end, got)
+
+    def get_clipped(self, key: str, start: int, end: int) -> tuple[ObjectMeta, pa.Buffer]:
+        """As ``Store.get_clipped``."""
+        check_range(start, end, self.uri(key))
+        with self._verb("get_clipped", key) as path, self._opened(path) as file:
+            last = max(start, min(end, file.status.st_size))
+            return _meta(key, file.status), self._read("get_clipped", key, file, start, last)
 
     def put(self, key: str, data: BufferLike, *, mode: PutMode = "overwrite") -> ObjectMeta:
         """As ``Store.put``. Makes missing directories. Two fsyncs, which is most of what a small put costs."""
         uri = self.uri(key)
         with self._verb("put", key, reading=False) as path:
             view = memoryview(payload(data, "put", uri)).cast("B")
-            pending = PendingFile(path)
+            pending = self._pending(path)
             try:
                 pending.write(view)
                 return _meta(key, pending.publish(create=mode == "create"))
             finally:
                 pending.discard()
 
-    def open_writer(self, key: str) -> ObjectWriter:
+    def open_writer(self, key: str, *, size_hint: int | None = None) -> ObjectWriter:
         """As ``Store.open_writer``. Holds an open file until closed or aborted."""
+        check_size_hint(size_hint, self.uri(key))
         with self._verb("open_writer", key, reading=False) as path:
-            return SinkWriter(self.uri(key), _Sink(self.uri(key), key, PendingFile(path)))
+            return SinkWriter(self.uri(key), _Sink(self.uri(key), key, self._pending(path)))
 
     def list(self, prefix: str = "") -> Iterator[pa.RecordBatch]:
         """As ``Store.list``, sorted by key. Follows symbolic links, leaves out pending files."""
@@ -128,14 +137,13 @@ class LocalStore:
 
     def copy(self, source: str, target: str) -> None:
         """As ``Store.copy``."""
-        with (
-            self._verb("copy", target, reading=False) as path,
-            self._verb("copy", source) as source_path,
-            opened(source_path) as (descriptor, _),
-        ):
-            pending = PendingFile(path)
+        with self._verb("copy", target, reading=False) as path, contextlib.ExitStack() as stack:
+            with self._verb("copy", source) as source_path:
+                file = stack.enter_context(self._opened(source_path))
+            pending = self._pending(path)
             try:
-                pending.fill_from(descriptor)
+                for piece in self._pieces(source, file):
+                    pending.write(piece)
                 pending.publish()
             finally:
                 pending.discard()
@@ -162,12 +170,22 @@ class LocalStore:
             with translating_os("list", uri):
                 raise error from None
 
-    def _read(self, operation: str, key: str, descriptor: int, start: int, end: int) -> pa.Buffer:
-        memory = pa.allocate_buffer(end - start)
-        view = memoryview(memory).cast("B")
-        if (got := read_into(descriptor, view, start)) < len(view):
-            raise short(operation, self.uri(key), start, end, got)
-        return pa.py_buffer(view.toreadonly())
+    def _opened(self, path: str) -> contextlib.AbstractContextManager[OpenFile]:
+        return opened(path)
+
+    def _pending(self, path: str) -> PendingFile:
+        return PendingFile(path)
+
+    def _read(self, operation: str, key: str, file: OpenFile, start: int, end: int) -> pa.Buffer:
+        data = file.read(start, end)
+        if data.size < end - start:
+            raise short(operation, self.uri(key), start, end, data.size)
+        return data
+
+    def _pieces(self, key: str, file: OpenFile) -> Iterator[memoryview]:
+        """The content of ``file``; only what goes wrong with reading it is said of ``key``."""
+        with translating_os("copy", self.uri(key)):
+            yield from file.pieces()
 
     def _check_version(
         self, operation: str, key: str, status: os.stat_result, start: int, end: int, etag: str | None
@@ -188,7 +206,9 @@ class LocalStore:
 
     def _check_open(self, operation: str) -> None:
         if self._closed:
-            raise ClosedError(f"{operation} file://: the store is closed, expected an open one. Open it again.")
+            raise ClosedError(
+                f"{operation} {self._scheme}://: the store is closed, expected an open one. Open it again."
+            )
 
     def __repr__(self) -> str:
         return "LocalStore()"
@@ -206,6 +226,8 @@ class LocalStore:
 class _Sink:
     """A writer's bytes on their way into a pending file."""
 
+    parts = 1
+
     def __init__(self, uri: str, key: str, pending: PendingFile) -> None:
         self._uri = uri
         self._key = key
@@ -214,6 +236,9 @@ class _Sink:
     def write(self, data: bytes | pa.Buffer) -> None:
         with translating_os("write", self._uri):
             self._pending.write(memoryview(data).cast("B"))
+
+    def flush(self) -> None:
+        """Nothing waits here: the system has it."""
 
     def publish(self) -> ObjectMeta:
         with translating_os("close", self._uri):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from s3dlio.errors import ClosedError
-from s3dlio.storage.arguments import check_key, check_range, directory, payload, target
+from s3dlio.storage.arguments import check_key, check_range, check_size_hint, directory, payload, target
 from s3dlio.storage.filesystem import store_filesystem
 from s3dlio.storage.listing import batches
 from s3dlio.storage.protocol import ObjectMeta
@@ -90,6 +90,12 @@ class MemoryStore:
         """As ``Store.get_range``. A view of the stored bytes."""
         return self._range("get_range", key, start, end, etag)
 
+    def get_clipped(self, key: str, start: int, end: int) -> tuple[ObjectMeta, pa.Buffer]:
+        """As ``Store.get_clipped``. A view of the stored bytes."""
+        check_range(start, end, self.uri(key))
+        found = self._find(key, "get_clipped")
+        return found.meta(key), pa.py_buffer(found.data)[start : max(start, end)]
+
     def get_into(self, key: str, buffer: BufferLike, start: int = 0, *, etag: str | None = None) -> None:
         """As ``Store.get_into``."""
         view = target(buffer, self.uri(key))
@@ -107,9 +113,10 @@ class MemoryStore:
             raise exists("put", uri)
         return new.meta(key)
 
-    def open_writer(self, key: str) -> ObjectWriter:
+    def open_writer(self, key: str, *, size_hint: int | None = None) -> ObjectWriter:
         """As ``Store.open_writer``."""
         self._check_open("open_writer")
+        check_size_hint(size_hint, self.uri(key))
         check_key(key, "open_writer", self.uri(key), reading=False)
         return SinkWriter(self.uri(key), _Sink(self, key))
 
@@ -180,6 +187,8 @@ def _is_below(key: str, directory: str) -> bool:
 class _Sink:
     """Gathers a writer's bytes; publishing is one put."""
 
+    parts = 1
+
     def __init__(self, store: MemoryStore, key: str) -> None:
         self._store = store
         self._key = key
@@ -187,6 +196,9 @@ class _Sink:
 
     def write(self, data: bytes | pa.Buffer) -> None:
         self._data += memoryview(data)
+
+    def flush(self) -> None:
+        """There is nowhere else to pass it on to."""
 
     def publish(self) -> ObjectMeta:
         return self._store.put(self._key, self._data)

@@ -1,4 +1,7 @@
-"""``native``: S3, Azure and Google through obstore, one request a verb.
+"""``native``: S3, Azure and Google through obstore, one request a verb, which is not repeated here.
+
+``storage.remote`` repeats verbs. What takes many requests, so that repeating all of it would be waste, has a client
+that repeats them one by one: listings, writers, and puts of more than 16 MiB.
 
 In a process forked from one that had used it every call would hang (``storage.inheritance``); here that is
 an error, and ``storage.remote`` turns to the other engine before it comes to that.
@@ -13,14 +16,14 @@ import numpy as np
 import obstore
 import pyarrow as pa
 
-from s3dlio.errors import ClosedError, NotFoundError, StorageError
-from s3dlio.storage.arguments import check_range, directory, payload, target
+from s3dlio.errors import AccessError, ClosedError, NotFoundError, OptionError, ShortReadError, StorageError
+from s3dlio.storage.arguments import check_range, check_size_hint, directory, payload, target
 from s3dlio.storage.container import Container
 from s3dlio.storage.filesystem import store_filesystem
 from s3dlio.storage.inheritance import claim, lost
-from s3dlio.storage.listing import columns
 from s3dlio.storage.native_client import make_client
 from s3dlio.storage.native_errors import translating_native
+from s3dlio.storage.native_writer import MAX_OBJECT_BYTES, PART_BYTES, MultipartSink
 from s3dlio.storage.protocol import ObjectMeta
 from s3dlio.storage.translate import changed, past_end, short
 from s3dlio.storage.writer import SinkWriter
@@ -35,17 +38,14 @@ if TYPE_CHECKING:
 
 __all__ = ["NativeStore"]
 
-_PART_BYTES = 16 << 20
-"""Part of a multipart upload. A writer does not know how many will come, so its object may have 160 GB."""
+_CREATE_BYTES = 5 << 30
+"""Most bytes of one put. A create is one put: a multipart upload cannot be made to fail on an existing key."""
 
-_MAX_PARTS = 10_000
-"""What S3 allows."""
+_COPY_BYTES = 5 << 30
+"""Most bytes that S3 copies in one request."""
 
-_PARTS_IN_FLIGHT = 4
-"""What a writer sends at a time; bounds its memory to 64 MiB and the part being filled."""
-
-_LIST_ROWS = 1000
-"""Keys in one answer of every provider, so one batch is one request."""
+_COPY_PIECE_BYTES = 32 << 20
+"""What a copy through this machine reads at a time."""
 
 
 class NativeStore:
@@ -65,7 +65,9 @@ class NativeStore:
         self._uri = uri.with_key("")
         self._options = options
         self._container = Container.of(uri, options)
-        self._client: Any = make_client(uri, options)
+        self._single: Any = make_client(uri, options, retries=False)  # here, because it checks the options
+        self._repeating: Any = None
+        self._closed = False
 
     @property
     def filesystem(self) -> object:
@@ -83,7 +85,7 @@ class NativeStore:
     def head(self, key: str) -> ObjectMeta:
         """As ``Store.head``."""
         with self._verb("head", key) as client:
-            return _meta(key, obstore.head(client, key))
+            return self.head_with(client, key)
 
     def get(self, key: str) -> pa.Buffer:
         """As ``Store.get``. One request; the buffer is obstore's own memory."""
@@ -95,6 +97,24 @@ class NativeStore:
         """As ``Store.get_range``. One request; the server checks ``etag``. An empty range is a head."""
         return self._range("get_range", key, start, end, etag)
 
+    def get_clipped(self, key: str, start: int, end: int) -> tuple[ObjectMeta, pa.Buffer]:
+        """As ``Store.get_clipped``. One request; where nothing lies at ``start``, one more."""
+        uri = self.uri(key)
+        check_range(start, end, uri)
+        if start < end:
+            try:
+                with self._verb("get_clipped", key) as client:
+                    result = obstore.get(client, key, options={"range": (start, end)})
+                    meta = _meta(key, result.meta)
+                    return meta, self._received("get_clipped", key, result, start, min(end, meta.size))
+            except ShortReadError as error:
+                if error.retryable:
+                    raise  # a body that broke off; the other one is the refusal of a range without bytes
+        meta = self.head(key)
+        if start < min(end, meta.size):
+            raise changed("get_clipped", uri, None)  # it has grown since
+        return meta, pa.py_buffer(b"")
+
     def get_into(self, key: str, buffer: BufferLike, start: int = 0, *, etag: str | None = None) -> None:
         """As ``Store.get_into``. obstore cannot receive into foreign memory, so this costs one copy."""
         view = target(buffer, self.uri(key))
@@ -102,33 +122,36 @@ class NativeStore:
         np.frombuffer(view, np.uint8)[:] = np.frombuffer(data, np.uint8)  # unlike memoryview, without the GIL
 
     def put(self, key: str, data: BufferLike, *, mode: PutMode = "overwrite") -> ObjectMeta:
-        """As ``Store.put``. One request, or parallel parts above 16 MiB when it may overwrite.
+        """As ``Store.put``. One request, or parallel parts above 16 MiB when it may overwrite, and a head for the ETag.
 
-        S3 takes up to 5 GiB in one request, and so with ``mode="create"``.
+        Those are repeated here, and Ctrl-C aborts them: a store above should leave such a put to itself.
+
+        Raises:
+            OptionError: mode is "create" and there are more than 5 GiB, which no provider takes in one request.
         """
         with self._verb("put", key, reading=False, create=mode == "create") as client:
             view = payload(data, "put", self.uri(key))
-            result = obstore.put(
-                client,
-                key,
-                memoryview(view).cast("B"),  # obstore takes unsigned bytes only
-                mode=mode,
-                use_multipart=None if mode == "overwrite" else False,
-                chunk_size=max(_PART_BYTES, -(-view.size // _MAX_PARTS)),
-                max_concurrency=_PARTS_IN_FLIGHT,
-            )
-            return ObjectMeta(key=key, size=view.size, etag=_unquoted(result["e_tag"]), mtime=None)
+            if mode == "create" or view.size <= PART_BYTES:
+                self._check_create(key, view.size)
+                return self.put_with(client, key, view, mode=mode)
+        sink = MultipartSink(self, key, view.size, put=True)
+        with SinkWriter(self.uri(key), sink, checksummed=False) as writer:
+            writer.write(view)
+        found = writer.close()
+        return ObjectMeta(key=key, size=found.size, etag=found.etag, mtime=None)
 
-    def open_writer(self, key: str) -> ObjectWriter:
-        """As ``Store.open_writer``. One put up to 16 MiB, parts of 16 MiB and a head above."""
+    def open_writer(self, key: str, *, size_hint: int | None = None) -> ObjectWriter:
+        """As ``Store.open_writer``. One put up to 16 MiB; parallel parts and a head above.
+
+        Takes up to 80 MiB of memory, and with a ``size_hint`` of more than 160 GB up to 256 MiB, or two parts.
+        """
+        uri = self.uri(key)
+        check_size_hint(size_hint, uri, most=MAX_OBJECT_BYTES)
         with self._verb("open_writer", key, reading=False):
-            return SinkWriter(self.uri(key), _Sink(self, key))
+            return SinkWriter(uri, MultipartSink(self, key, size_hint))
 
     def list(self, prefix: str = "") -> Iterator[pa.RecordBatch]:
-        """As ``Store.list``: one batch a request, in the server's order.
-
-        obstore shows a directory marker as an object without its slash, so each zero-byte object costs a head.
-        """
+        """As ``Store.list``: one batch a request, in the server's order. ``native_listing`` says what else it asks."""
         self._check_usable("list", self.uri(prefix))
         return self._list(directory(prefix, self.uri(prefix)))
 
@@ -143,16 +166,63 @@ class NativeStore:
                         raise
 
     def copy(self, source: str, target: str) -> None:
-        """As ``Store.copy``. On the server; S3 copies up to 5 GiB so."""
+        """As ``Store.copy``. On the server; where it refuses an object of more than 5 GiB, through this machine.
+
+        That takes the memory of a writer, and fails with PreconditionError if the source is overwritten meanwhile.
+        """
         self._container.check(target, "copy", reading=False)
-        with self._verb("copy", source) as client:
-            obstore.copy(client, source, target)
+        try:
+            with self._verb("copy", source) as client:
+                obstore.copy(client, source, target)
+        except StorageError as error:
+            if error.retryable or isinstance(error, NotFoundError | AccessError):
+                raise
+            meta = self.head(source)
+            if meta.size <= _COPY_BYTES:
+                raise
+            self._copy_through(meta, target)
 
     def close(self) -> None:
-        """Drop the client. obstore closes its connections when the last request ends."""
-        self._client = None
+        """Drop the clients. obstore closes their connections when the last request ends."""
+        self._closed = True
+        self._single = self._repeating = None
 
-    def _range(self, operation: str, key: str, start: int, end: int, etag: str | None) -> pa.Buffer:
+    @contextlib.contextmanager
+    def writing(self, operation: str, key: str) -> Iterator[Any]:
+        """For the writer: the client that repeats requests, with errors translated."""
+        if operation == "abort":  # an upload has its own client, and is aborted after the store was closed, too
+            with translating_native(operation, self.uri(key), self._container):
+                yield None
+            return
+        with self._verb(operation, key, reading=False):
+            yield self._client(repeating=True)
+
+    def head_with(self, client: Any, key: str) -> ObjectMeta:
+        """For the writer: a head through ``client``."""
+        return _meta(key, obstore.head(client, key))
+
+    def put_with(self, client: Any, key: str, data: pa.Buffer, *, mode: PutMode = "overwrite") -> ObjectMeta:
+        """One put through ``client``."""
+        view = memoryview(data).cast("B")  # obstore takes unsigned bytes only
+        return _stored(key, data.size, obstore.put(client, key, view, mode=mode, use_multipart=False))
+
+    def _check_create(self, key: str, size: int) -> None:
+        if size > _CREATE_BYTES:
+            raise OptionError(
+                f"put {self.uri(key)}: got {size} bytes, expected {_CREATE_BYTES} at most with mode='create', which is "
+                "one request. Write it under a key of its own with mode='overwrite'.",
+                field="mode",
+            )
+
+    def _copy_through(self, meta: ObjectMeta, target: str) -> None:
+        with self.open_writer(target, size_hint=meta.size) as writer:
+            for start in range(0, meta.size, _COPY_PIECE_BYTES):
+                end = min(start + _COPY_PIECE_BYTES, meta.size)
+                writer.write(self._range("copy", meta.key, start, end, meta.etag, repeating=True))
+
+    def _range(
+        self, operation: str, key: str, start: int, end: int, etag: str | None, *, repeating: bool = False
+    ) -> pa.Buffer:
         uri = self.uri(key)
         check_range(start, end, uri)
         if start == end:  # obstore refuses empty ranges, but version and size are still to be checked
@@ -165,7 +235,8 @@ class NativeStore:
         options: obstore.GetOptions = {"range": (start, end)}
         if etag is not None:
             options["if_match"] = f'"{etag}"'
-        with self._verb(operation, key, etag=etag) as client:
+        with self._verb(operation, key, etag=etag):
+            client = self._client(repeating=repeating)
             return self._received(operation, key, obstore.get(client, key, options=options), start, end)
 
     def _received(self, operation: str, key: str, result: Any, start: int, end: int) -> pa.Buffer:
@@ -178,38 +249,18 @@ class NativeStore:
         return pa.py_buffer(data)
 
     def _list(self, below: str) -> Iterator[pa.RecordBatch]:
+        from s3dlio.storage.native_listing import listed  # noqa: PLC0415 - pyarrow.compute takes 27 ms to import
+
         uri = self.uri(below)
-        empty: set[str] = set()
-        with translating_native("list", uri, self._container):
-            self._check_usable("list", uri)
-            pages = obstore.list(self._client, below or None, chunk_size=_LIST_ROWS)
+        batches: Iterator[pa.RecordBatch] | None = None
         while True:
             with translating_native("list", uri, self._container):
                 self._check_usable("list", uri)
-                page = next(pages, None)
-            if page is None:
+                batches = batches or listed(self._client(repeating=True), below)
+                batch = next(batches, None)
+            if batch is None:
                 return
-            rows = [
-                row for row in page if row["path"].startswith(below) and (row["size"] or self._is_object(row, empty))
-            ]
-            if rows:
-                yield columns(
-                    [row["path"] for row in rows],
-                    [row["size"] for row in rows],
-                    [_unquoted(row["e_tag"]) for row in rows],
-                    [row["last_modified"] for row in rows],
-                )
-
-    def _is_object(self, row: Any, seen: set[str]) -> bool:
-        """Whether a zero-byte row is an object "d" and not the directory marker "d/", which looks the same."""
-        key = row["path"]
-        if key in seen:
-            return False
-        seen.add(key)
-        try:
-            return self.head(key).size == 0
-        except NotFoundError:
-            return False
+            yield batch
 
     @contextlib.contextmanager
     def _verb(
@@ -220,10 +271,21 @@ class NativeStore:
         self._check_usable(operation, uri)
         self._container.check(key, operation, reading=reading)
         with translating_native(operation, uri, self._container, etag=etag, create=create):
-            yield self._client
+            client = self._client(repeating=False)
+            if client is None:  # another thread closes the store
+                self._check_usable(operation, uri)
+            yield client
+
+    def _client(self, *, repeating: bool) -> Any:
+        """One of the two clients. Two threads may make the second one at a time; both work."""
+        if not repeating:
+            return self._single
+        if self._repeating is None:
+            self._repeating = make_client(self._uri, self._options, retries=True)
+        return self._repeating
 
     def _check_usable(self, operation: str, uri: str) -> None:
-        if self._client is None:
+        if self._closed:
             raise ClosedError(f"{operation} {uri}: the store is closed, expected an open one. Open it again.")
         if lost("native"):
             raise StorageError(
@@ -248,51 +310,12 @@ class NativeStore:
         self.close()
 
 
-class _Sink:
-    """A writer's bytes: gathered up to one part, and from there on a multipart upload."""
-
-    def __init__(self, store: NativeStore, key: str) -> None:
-        self._store = store
-        self._key = key
-        self._gathered: list[bytes] = []
-        self._gathered_bytes = 0
-        self._upload: Any = None
-
-    def write(self, data: bytes | pa.Buffer) -> None:
-        # obstore's writer keeps a reference to the memory until the part is sent, so what the caller may
-        # change is copied here.
-        stable = data if isinstance(data, bytes) else data.to_pybytes()
-        with self._store._verb("write", self._key, reading=False) as client:  # noqa: SLF001 - one module
-            if self._upload is None and self._gathered_bytes + len(stable) <= _PART_BYTES:
-                self._gathered.append(stable)
-                self._gathered_bytes += len(stable)
-                return
-            if self._upload is None:
-                self._upload = obstore.open_writer(
-                    client, self._key, buffer_size=_PART_BYTES, max_concurrency=_PARTS_IN_FLIGHT
-                )
-                for piece in self._gathered:
-                    self._upload.write(piece)
-                self._gathered.clear()
-            self._upload.write(stable)
-
-    def publish(self) -> ObjectMeta:
-        if self._upload is None:
-            return self._store.put(self._key, b"".join(self._gathered))
-        with self._store._verb("close", self._key, reading=False):  # noqa: SLF001 - one module
-            self._upload.close()
-        return self._store.head(self._key)
-
-    def discard(self) -> None:
-        self._gathered.clear()
-        if self._upload is not None and not self._upload.closed():
-            with self._store._verb("abort", self._key, reading=False):  # noqa: SLF001 - one module
-                # Left by an exception, obstore's writer aborts the upload; dropped, it would leave the parts there.
-                self._upload.__exit__(RuntimeError, RuntimeError("aborted"), None)
-
-
 def _meta(key: str, found: Any) -> ObjectMeta:
     return ObjectMeta(key=key, size=found["size"], etag=_unquoted(found["e_tag"]), mtime=found["last_modified"])
+
+
+def _stored(key: str, size: int, said: Any) -> ObjectMeta:
+    return ObjectMeta(key=key, size=size, etag=_unquoted(said["e_tag"]), mtime=None)
 
 
 def _unquoted(etag: str | None) -> str | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import obstore.exceptions as foreign
 
-from s3dlio.errors import S3dlioError
+from s3dlio.errors import S3dlioError, StorageError
 from s3dlio.storage.failure import Failure, storage_error
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ CLASSES: dict[type[BaseException], Failure] = {
     foreign.NotModifiedError: Failure(status=304, text="the object is unchanged"),
     foreign.PermissionDeniedError: Failure(status=403),
     foreign.UnauthenticatedError: Failure(status=401),
-    foreign.InvalidPathError: Failure(text="a key that the native engine cannot name; use backend='arrow'"),
+    foreign.InvalidPathError: Failure(text="a key that cannot be named"),  # ``_unnameable`` says which
     foreign.NotSupportedError: Failure(text="an operation that this provider does not have"),
     foreign.UnknownConfigurationKeyError: Failure(text="an option that this obstore does not know"),
     foreign.JoinError: Failure(text="an internal error of obstore"),
@@ -39,7 +39,7 @@ CLASSES: dict[type[BaseException], Failure] = {
 }
 """What a class says by itself. The message may say more, and then wins."""
 
-_STATUS = re.compile(r"status code: (\d{3})|\(code: (\d{3})\)")
+_STATUS = re.compile(r"status code: (\d{3})(?: (\w[\w '-]*))?|\(code: (\d{3})\)")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _RETRIES = re.compile(r"after (\d+) retries")
 _PATH = re.compile(r'[Pp]ath "([^"\n]*)"')
@@ -50,7 +50,8 @@ _NETWORK: tuple[tuple[re.Pattern[str], Network], ...] = (
     (re.compile(r"ConnectionRefused"), "refused"),
     (re.compile(r"dns error"), "dns"),
     (re.compile(r"TimedOut|kind: Timeout"), "timeout"),
-    (re.compile(r"kind: Connect\b[\s\S]*(InvalidData|InvalidCertificate|UnknownIssuer|InvalidMessage)"), "tls"),
+    (re.compile(r"kind: Connect\b[\s\S]*InvalidCertificate"), "untrusted"),
+    (re.compile(r"kind: Connect\b[\s\S]*InvalidData"), "tls"),
     (re.compile(r"HttpError \{\s*kind: \w+|error sending request|error decoding response body"), "broken"),
 )
 
@@ -65,8 +66,21 @@ def translating_native(
     except S3dlioError:
         raise
     except (foreign.BaseError, FileNotFoundError, ValueError, OSError) as error:
+        named = _PATH.search(str(error)) if isinstance(error, foreign.InvalidPathError) else None
+        if named is not None:
+            raise _unnameable(operation, uri, named[1]) from error
         translated = storage_error(read_failure(error), operation, uri, container, etag=etag, create=create)
         raise translated from error
+
+
+def _unnameable(operation: str, uri: str, key: str) -> StorageError:
+    """Somebody else's object under a key that s3dlio refuses to write, met in a listing."""
+    return StorageError(
+        f"{operation} {uri}: found the key {key!r}, expected path segments that are not empty, '.' or '..', without "
+        "control characters. Rename that object, or list with backend='arrow', which shows what it is.",
+        uri=uri,
+        operation=operation,
+    )
 
 
 def read_failure(error: BaseException) -> Failure:
@@ -79,8 +93,6 @@ def read_failure(error: BaseException) -> Failure:
     attempts = 1 + int(retries[1]) if retries else 1
     if _METADATA.search(answer) or "Invalid Access Key" in answer:
         return Failure(code="NoCredentials", attempts=attempts)
-    if isinstance(error, foreign.InvalidPathError) and (named := _PATH.search(answer)):
-        return Failure(text=f"found the key {named[1]!r}, which the native engine cannot name; use backend='arrow'")
     status = _STATUS.search(answer)
     code = _CODE.search(answer)
     if _PAST_END.search(answer):
@@ -89,11 +101,12 @@ def read_failure(error: BaseException) -> Failure:
         for pattern, network in _NETWORK:
             if pattern.search(answer) or pattern.search(dump):
                 return Failure(network=network, attempts=attempts)
+    phrase = (status[2] or "") if status else ""
     return Failure(
-        status=int(status[1] or status[2]) if status else known.status,
+        status=int(status[1] or status[3]) if status else known.status,
         code=code[1] if code else "",
         attempts=attempts,
-        text=known.text or _one_line(answer),
+        text=known.text or phrase or _one_line(answer),
     )
 
 

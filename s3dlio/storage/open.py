@@ -5,6 +5,7 @@ Must not know: what a store does. Opening makes no request and starts no thread.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +13,21 @@ import pyarrow.fs as pafs
 
 from s3dlio.errors import OptionError
 from s3dlio.storage.arrow import ArrowStore
+from s3dlio.storage.direct import DirectStore
 from s3dlio.storage.local import LocalStore
+from s3dlio.storage.logged import LoggedStore
 from s3dlio.storage.memory import MemoryStore
+from s3dlio.storage.op_log import active_op_log
 from s3dlio.storage.options import StorageOptions
 from s3dlio.storage.remote import RemoteStore
+from s3dlio.storage.resilient import ForeignStore
 from s3dlio.uri import Uri
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
+    from s3dlio.storage.op_log import OpLog
     from s3dlio.storage.protocol import Store
 
 __all__ = ["locate", "open_store"]
@@ -41,7 +47,7 @@ def open_store(
         storage_options: how to reach it: complete ``StorageOptions``, or a dict of some of its fields. What the dict,
             or None, leaves open comes from the environment (``StorageOptions.from_env``).
         filesystem: a ``pyarrow.fs.FileSystem`` or fsspec filesystem of the caller's own. ``uri`` is then a path in it,
-            and options play no part.
+            and of the options only the limits of attempts and time play a part.
         overrides: single fields of ``StorageOptions``, which win over ``storage_options`` and the environment.
 
     Raises:
@@ -58,18 +64,34 @@ def locate(
     **overrides: Any,
 ) -> tuple[Store, str]:
     """The store of ``uri`` and the key in it. Args, Raises: as ``open_store``."""
-    if filesystem is not None:
-        path = str(uri)
-        return _foreign(filesystem, "/" if path.startswith("/") else ""), path.lstrip("/")
-    parsed = Uri.parse(uri)
+    parsed = None if filesystem is not None else Uri.parse(uri)
     if storage_options is None or isinstance(storage_options, Mapping):
-        storage_options = StorageOptions.from_env(parsed.scheme, **{**(storage_options or {}), **overrides})
+        scheme = "filesystem" if parsed is None else parsed.scheme
+        storage_options = StorageOptions.from_env(scheme, **{**(storage_options or {}), **overrides})
     elif overrides:
         storage_options = storage_options.replace(**overrides)
-    return _STORES[parsed.scheme](parsed, storage_options), parsed.key
+    log = active_op_log()
+    if parsed is None:
+        path = str(uri)
+        return _logged(_foreign(filesystem, path, storage_options), log), path.lstrip("/")
+    make = _STORES[parsed.scheme]
+    if storage_options.endpoint_urls and make is RemoteStore:
+        return _several(parsed, storage_options, log), parsed.key
+    return _logged(make(parsed, storage_options), log), parsed.key
 
 
-def _foreign(filesystem: object, base: str) -> Store:
+def _logged(store: Store, log: OpLog | None) -> Store:
+    return store if log is None else LoggedStore(store, log)
+
+
+def _several(uri: Uri, options: StorageOptions, log: OpLog | None) -> Store:
+    from s3dlio.storage.multi import MultiEndpointStore  # noqa: PLC0415 - few need it, and every import would cost more
+
+    wrap = None if log is None else functools.partial(LoggedStore, log=log)  # so that a line says which endpoint it was
+    return MultiEndpointStore(uri, options, wrap=wrap)
+
+
+def _foreign(filesystem: object, path: str, options: StorageOptions) -> Store:
     if not isinstance(filesystem, pafs.FileSystem):
         if not hasattr(filesystem, "open") or not hasattr(filesystem, "protocol"):
             raise OptionError(
@@ -78,7 +100,7 @@ def _foreign(filesystem: object, base: str) -> Store:
                 field="filesystem",
             )
         filesystem = pafs.PyFileSystem(pafs.FSSpecHandler(filesystem))
-    return ArrowStore(filesystem, base)
+    return ForeignStore(ArrowStore(filesystem, "/" if path.startswith("/") else ""), options)
 
 
 def _memory(uri: Uri, _options: StorageOptions) -> Store:
@@ -89,11 +111,14 @@ def _local(_uri: Uri, _options: StorageOptions) -> Store:
     return LocalStore()
 
 
-def _direct(uri: Uri, _options: StorageOptions) -> Store:
-    raise OptionError(
-        f"open {uri}: direct:// (O_DIRECT) has no store yet, expected another scheme. Use file://{uri.path}.",
-        field="uri",
-    )
+def _direct(_uri: Uri, options: StorageOptions) -> Store:
+    return DirectStore(fallback=options.direct_fallback)
+
+
+def _web(uri: Uri, options: StorageOptions) -> Store:
+    from s3dlio.storage.http import HttpStore  # noqa: PLC0415 - Python's HTTP client costs every import 13 ms
+
+    return HttpStore(uri, options)
 
 
 _STORES: dict[str, Callable[[Uri, StorageOptions], Store]] = {
@@ -103,4 +128,6 @@ _STORES: dict[str, Callable[[Uri, StorageOptions], Store]] = {
     "file": _local,
     "direct": _direct,
     "memory": _memory,
+    "http": _web,
+    "https": _web,
 }

@@ -1,7 +1,7 @@
 """The POSIX calls below ``LocalStore``: pending files, full reads, tree walks.
 
 Owns: the order temporary name -> fsync -> rename or link -> fsync of the directory, so that after a
-crash a name leads to the whole file or to none. Must not know: URIs, the error tree.
+crash a name leads to the whole file or to none. Must not know: URIs, the error tree, O_DIRECT (``direct_io``).
 """
 
 from __future__ import annotations
@@ -13,12 +13,24 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+import pyarrow as pa
 
-__all__ = ["PendingFile", "is_temporary", "opened", "read_into", "walk"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Opener = Callable[[str, int], int]
+
+__all__ = ["OpenFile", "PendingFile", "is_temporary", "opened", "plain_open", "read_into", "walk"]
 
 _PREFIX, _SUFFIX = ".s3dlio-", ".tmp"
+
+_PIECE_BYTES = 1 << 20
+"""What a copy holds: enough that the calls cost nothing beside the copying, and still in a processor's cache."""
+
+
+def plain_open(path: str, flags: int) -> int:
+    """``os.open`` with the mode that the umask then narrows; also what ``open(opener=)`` takes."""
+    return os.open(path, flags | os.O_CLOEXEC, 0o666)
 
 
 def is_temporary(name: str) -> bool:
@@ -31,14 +43,16 @@ class PendingFile:
 
     Args:
         path: where it will be. Missing parent directories are made.
+        opener: how to open the temporary file.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, opener: Opener = plain_open) -> None:
         self._path = Path(path)
         _make_directories(self._path.parent)
         # Not derived from the target's name, which may already have the longest legal length.
         self._temporary = self._path.parent / f"{_PREFIX}{uuid.uuid4().hex}{_SUFFIX}"
-        self._file = self._temporary.open("xb", buffering=0)
+        # Path.open has no opener; publish and discard close it.
+        self._file = open(self._temporary, "xb", buffering=0, opener=opener)  # noqa: SIM115
 
     def write(self, data: memoryview) -> None:
         """Append all of ``data``."""
@@ -46,18 +60,13 @@ class PendingFile:
         while len(rest):
             rest = rest[self._file.write(rest) :]
 
-    def fill_from(self, descriptor: int) -> None:
-        """Append the open file ``descriptor`` from its position on."""
-        while data := os.read(descriptor, 1 << 20):
-            self.write(memoryview(data))
-
     def publish(self, *, create: bool = False) -> os.stat_result:
         """Make the file visible at its path; returns its status there.
 
         Raises:
             FileExistsError: ``create`` and the path is taken. Decided by the file system, atomically.
         """
-        os.fsync(self._file.fileno())
+        self._settle()
         if create:
             os.link(self._temporary, self._path)
             self._temporary.unlink()
@@ -73,20 +82,54 @@ class PendingFile:
         self._file.close()
         self._temporary.unlink(missing_ok=True)
 
+    def _settle(self) -> None:
+        """Bring everything that was written to the disk."""
+        os.fsync(self._file.fileno())
+
+
+class OpenFile:
+    """A regular file that is open for reading; whoever opened it closes the descriptor.
+
+    Args:
+        descriptor: of the file.
+        status: of the file when it was opened.
+    """
+
+    def __init__(self, descriptor: int, status: os.stat_result) -> None:
+        self.descriptor = descriptor
+        self.status = status
+
+    def read(self, start: int, end: int) -> pa.Buffer:
+        """Bytes [start, end), read-only; fewer only where the file ends."""
+        view = memoryview(pa.allocate_buffer(end - start)).cast("B")
+        return pa.py_buffer(view[: self.read_into(view, start)].toreadonly())
+
+    def read_into(self, view: memoryview, start: int) -> int:
+        """Fill ``view`` from ``start`` on; returns the bytes read, fewer only where the file ends."""
+        return read_into(self.descriptor, view, start)
+
+    def pieces(self) -> Iterator[memoryview]:
+        """All of the file in order; each piece is valid until the next one."""
+        memory = memoryview(bytearray(_PIECE_BYTES))
+        done = 0
+        while count := self.read_into(memory, done):
+            yield memory[:count]
+            done += count
+
 
 @contextlib.contextmanager
-def opened(path: str) -> Iterator[tuple[int, os.stat_result]]:
-    """A descriptor of the regular file ``path`` for reading, and its status.
+def opened(path: str, opener: Opener = plain_open) -> Iterator[OpenFile]:
+    """The regular file ``path``, open for reading.
 
     Raises:
         IsADirectoryError: it is a directory, or no file with a content of its own.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # or a FIFO would block here for ever
+    descriptor = opener(path, os.O_RDONLY | os.O_NONBLOCK)  # or a FIFO would block here for ever
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise IsADirectoryError(path)
-        yield descriptor, status
+        yield OpenFile(descriptor, status)
     finally:
         os.close(descriptor)
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-__all__ = ["LIST_SCHEMA", "BufferLike", "ObjectMeta", "ObjectWriter", "PutMode", "Store"]
+__all__ = ["LIST_SCHEMA", "BufferLike", "ObjectMeta", "ObjectWriter", "PutMode", "Store", "WriteResult"]
 
 PutMode = Literal["overwrite", "create"]
 
@@ -58,17 +58,39 @@ class ObjectMeta:
     """Last modification, timezone-aware; None where unknown."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WriteResult(ObjectMeta):
+    """What a writer has published."""
+
+    parts: int
+    """Pieces that the object was sent in; 1 where it went, or was handed to pyarrow, as a whole."""
+    checksum: str | None
+    """``"crc32c:"`` and 8 hex digits: CRC-32C of the bytes as the store has them, calculated while they were
+    written. None where a store written elsewhere does not calculate it."""
+
+
 @runtime_checkable
 class ObjectWriter(Protocol):
     """One object being written in pieces. Nothing is visible before ``close`` returns.
 
-    A context manager: leaving it by an exception aborts, leaving it normally closes.
+    A context manager: leaving it by an exception aborts, leaving it normally closes. For one thread at a time.
+    What fails on the way (a part, a full disk) is raised by the next call, at the latest by ``close``; then
+    nothing is published and the writer is aborted.
     """
 
     def write(self, data: BufferLike) -> int:
-        """Append ``data``, which may be reused once the call returns; returns its length in bytes."""
+        """Append ``data``, which may be reused once the call returns; returns its length in bytes.
 
-    def close(self) -> ObjectMeta:
+        Blocks while as much is on its way as the store allows: memory is bounded, however fast data comes.
+        """
+
+    def flush(self) -> None:
+        """Pass on what can be passed on before ``close``. Publishes nothing and promises nothing: only ``close`` does.
+
+        For code that expects a file. Where data is compressed, it ends a frame, which costs some of the ratio.
+        """
+
+    def close(self) -> WriteResult:
         """Publish the object. A second call returns the same result. After ``abort``: ClosedError."""
 
     def abort(self) -> None:
@@ -131,6 +153,16 @@ class Store(Protocol):
             OptionError: start < 0 or end < start.
         """
 
+    def get_clipped(self, key: str, start: int, end: int) -> tuple[ObjectMeta, pa.Buffer]:
+        """Metadata, and bytes [start, end) as far as the object goes: the first look at one of unknown size.
+
+        One request on ``native``, and one more where nothing lies at ``start``; two on ``arrow``.
+
+        Raises:
+            NotFoundError: there is no such object.
+            OptionError: start < 0 or end < start.
+        """
+
     def get_into(self, key: str, buffer: BufferLike, start: int = 0, *, etag: str | None = None) -> None:
         """Fill all of ``buffer`` (writable, contiguous) with the bytes from ``start`` on. As ``get_range``."""
 
@@ -141,8 +173,17 @@ class Store(Protocol):
             ExistsError: mode is "create" and the key exists; the object there is untouched.
         """
 
-    def open_writer(self, key: str) -> ObjectWriter:
-        """Write an object of unknown size in pieces (multipart where the store has it)."""
+    def open_writer(self, key: str, *, size_hint: int | None = None) -> ObjectWriter:
+        """Write an object of unknown size in pieces (multipart where the store has it).
+
+        Args:
+            key: the object.
+            size_hint: about how many bytes will come. Stores that send parts choose their size by it; an object of
+                more than 160 GB needs it there.
+
+        Raises:
+            OptionError: ``size_hint`` is negative or more than the store can hold.
+        """
 
     def list(self, prefix: str = "") -> Iterator[pa.RecordBatch]:
         """All objects below the directory ``prefix``, recursively, as record batches of ``LIST_SCHEMA``.

@@ -12,10 +12,15 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from s3dlio.errors import StorageError
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import IO
 
-__all__ = ["Spool"]
+    from s3dlio.storage.protocol import ObjectMeta
+
+__all__ = ["Spool", "SpoolSink"]
 
 _MEMORY_BYTES = 64 << 20
 """Most files stay in memory; a checkpoint shard goes to disk instead of doubling the job's memory."""
@@ -30,23 +35,75 @@ class Spool:
         self._on_disk = False
 
     def write(self, data: bytes | pa.Buffer) -> None:
-        """Append a copy of ``data``."""
+        """Append a copy of ``data``.
+
+        Raises:
+            OSError: the disk with the temporary files is full, or out of order.
+        """
         view = memoryview(data).cast("B")
         if not self._on_disk and self._size + len(view) > _MEMORY_BYTES:
             before = self._file
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
-            self._file.write(before.getbuffer())  # type: ignore[attr-defined] # it is the BytesIO of __init__
+            # Unbuffered: a full disk is an error of the call that meets it, and of no later one.
+            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by close()
             self._on_disk = True
-        self._file.write(view)
+            self._append(before.getbuffer())  # type: ignore[attr-defined] # it is the BytesIO of __init__
+        self._append(view)
         self._size += len(view)
 
     def read(self) -> pa.Buffer:
-        """All of it; a file is mapped, so that sending it takes no memory. Valid until ``close``."""
+        """All of it; a file is mapped, so that sending it takes no memory of its own. Valid until ``close``."""
         if not self._on_disk:
             return pa.py_buffer(self._file.getvalue())  # type: ignore[attr-defined] # as above
-        self._file.flush()
         return pa.py_buffer(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ))
 
     def close(self) -> None:
         """Drop the bytes. Idempotent."""
         self._file.close()
+
+    def _append(self, view: memoryview) -> None:
+        rest = view
+        while len(rest):
+            rest = rest[self._file.write(rest) :]
+
+
+class SpoolSink:
+    """A writer's bytes, put aside until ``send`` sends them as one object.
+
+    Args:
+        uri: of the object, for errors.
+        send: sends the buffer, all or nothing. The buffer is gone afterwards.
+    """
+
+    parts = 1
+
+    def __init__(self, uri: str, send: Callable[[pa.Buffer], ObjectMeta]) -> None:
+        self._uri = uri
+        self._send = send
+        self._spool = Spool()
+
+    def write(self, data: bytes | pa.Buffer) -> None:
+        """Put ``data`` aside."""
+        try:
+            self._spool.write(data)
+        except OSError as error:
+            where = tempfile.gettempdir()
+            raise StorageError(
+                f"write {self._uri}: a temporary file in {where} failed ({error.strerror}), expected room for the "
+                "whole object. Free some space, or set TMPDIR to a larger disk.",
+                uri=self._uri,
+                operation="write",
+                attempts=0,
+            ) from error
+
+    def flush(self) -> None:
+        """Nothing is sent before ``publish``."""
+
+    def publish(self) -> ObjectMeta:
+        """Send all of it."""
+        meta = self._send(self._spool.read())
+        self._spool.close()
+        return meta
+
+    def discard(self) -> None:
+        """Drop what was put aside."""
+        self._spool.close()

@@ -22,7 +22,7 @@ from s3dlio.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["changed", "exists", "no_object", "past_end", "short", "translating_os", "unsatisfied"]
+__all__ = ["changed", "exists", "no_object", "past_end", "replaced", "short", "translating_os", "unsatisfied"]
 
 
 def no_object(operation: str, uri: str, *, container: str = "") -> NotFoundError:
@@ -70,6 +70,16 @@ def past_end(operation: str, uri: str, start: int, end: int, size: int) -> Short
     )
 
 
+def replaced(operation: str, uri: str) -> StorageError:
+    """The object went away between two requests of one read. A retry meets the new one, or none."""
+    return StorageError(
+        f"{operation} {uri}: the object was replaced or deleted during the read, expected one version. Read it again.",
+        uri=uri,
+        operation=operation,
+        retryable=True,
+    )
+
+
 def short(operation: str, uri: str, start: int, end: int, got: int) -> ShortReadError:
     """Fewer bytes arrived than the store had announced."""
     return ShortReadError(
@@ -105,6 +115,13 @@ def translating_os(operation: str, uri: str) -> Iterator[None]:
             operation=operation,
         ) from error
     except OSError as error:
+        if error.errno == errno.EROFS:
+            raise AccessError(
+                f"{operation} {uri}: the filesystem is mounted read-only, expected a writable one. Write elsewhere, or "
+                "remount it.",
+                uri=uri,
+                operation=operation,
+            ) from error
         remedy = "Free some space." if error.errno in {errno.ENOSPC, errno.EDQUOT} else "See the system's log."
         raise StorageError(
             f"{operation} {uri}: {error.strerror or error}, expected success. {remedy}",

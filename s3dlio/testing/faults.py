@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from s3dlio.errors import ShortReadError
+from s3dlio.storage.object_read import get_clipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,7 +37,7 @@ class ReadCall:
     number: int
     """From 0, in the order in which the calls came, over all keys and verbs."""
     verb: str
-    """"head", "get", "get_range" or "get_into"."""
+    """"head", "get", "get_range", "get_clipped" or "get_into"."""
     key: str
     """The object."""
     start: int = 0
@@ -125,6 +126,14 @@ class FaultyStore:
             raise self._short("get_range", key, end - start - lost, end - start)
         return self._store.get_range(key, start, end, etag=etag)
 
+    def get_clipped(self, key: str, start: int, end: int) -> tuple[ObjectMeta, pa.Buffer]:
+        """As ``Store.get_clipped``, after ``before``; a ShortReadError where ``shorten`` says so."""
+        lost = self._lost(self._begin("get_clipped", key, start))
+        meta, buffer = get_clipped(self._store, key, start, end)
+        if lost:
+            raise self._short("get_clipped", key, buffer.size - lost, buffer.size)
+        return meta, buffer
+
     def get_into(self, key: str, buffer: BufferLike, start: int = 0, *, etag: str | None = None) -> None:
         """As ``Store.get_into``, after ``before``; a ShortReadError where ``shorten`` says so."""
         if lost := self._lost(self._begin("get_into", key, start, etag)):
@@ -136,9 +145,9 @@ class FaultyStore:
         """As ``Store.put``."""
         return self._store.put(key, data, mode=mode)
 
-    def open_writer(self, key: str) -> ObjectWriter:
+    def open_writer(self, key: str, *, size_hint: int | None = None) -> ObjectWriter:
         """As ``Store.open_writer``."""
-        return self._store.open_writer(key)
+        return self._store.open_writer(key, size_hint=size_hint)
 
     def list(self, prefix: str = "") -> Iterator[pa.RecordBatch]:
         """As ``Store.list``."""

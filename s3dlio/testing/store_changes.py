@@ -9,21 +9,21 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from s3dlio.errors import ClosedError, ExistsError, NotFoundError, OptionError
+from s3dlio.errors import ExistsError, NotFoundError, OptionError
 from s3dlio.storage import LIST_SCHEMA
 
 if TYPE_CHECKING:
     from s3dlio.storage import Store
     from s3dlio.testing.stores import RawObjects
 
-__all__ = ["ChangesSuite"]
+__all__ = ["LARGE", "ChangesSuite", "keys"]
 
 LARGE = 40 << 20
 """More than two parts of every engine's multipart upload."""
 
 
 class ChangesSuite:
-    """Tests of put, open_writer, list, delete and copy; a part of ``StoreSuite``, which has the fixtures."""
+    """Tests of put, list, delete and copy; a part of ``StoreSuite``, which has the fixtures."""
 
     lists_etags = True
     """Whether listings have ETags; if not, they must be null."""
@@ -94,85 +94,6 @@ class ChangesSuite:
         with pytest.raises(ExistsError):
             store.put(key, b"second", mode="create")
         assert raw.read(key) == b""
-
-    def test_writer(self, store: Store, raw: RawObjects, key: str) -> None:
-        """Pieces make one object that nobody sees before close."""
-        with store.open_writer(key) as writer:
-            assert writer.write(b"one ") == 4
-            assert writer.write(np.frombuffer(b"two ", np.uint8)) == 4
-            assert writer.write(b"") == 0
-            assert writer.write(memoryview(b"three")) == 5
-            assert raw.read(key) is None, "visible before close"
-            assert key not in keys(store, key.rpartition("/")[0]), "listed before close"
-        assert raw.read(key) == b"one two three"
-        meta = writer.close()
-        assert (meta.key, meta.size) == (key, 13)
-        assert meta.etag in {store.head(key).etag, None}
-
-    def test_writer_of_nothing(self, store: Store, raw: RawObjects, key: str) -> None:
-        """No piece makes an object without bytes."""
-        with store.open_writer(key):
-            pass
-        assert raw.read(key) == b""
-
-    def test_writer_copies_what_may_change(self, store: Store, raw: RawObjects, key: str) -> None:
-        """The caller may reuse its memory at once, also where parts are sent later."""
-        piece = bytearray(3 << 20)
-        with store.open_writer(key) as writer:
-            for number in range(LARGE // len(piece)):
-                piece[:] = bytes([number]) * len(piece)
-                writer.write(memoryview(piece).toreadonly() if number % 2 else piece)
-            piece[:] = b"?" * len(piece)
-        found = np.frombuffer(raw.read(key) or b"", np.uint8).reshape(-1, len(piece))
-        np.testing.assert_array_equal(found.min(axis=1), range(LARGE // len(piece)))
-        np.testing.assert_array_equal(found.max(axis=1), range(LARGE // len(piece)))
-        assert writer.close().size == found.size
-
-    @pytest.mark.parametrize("size", [0, 10, LARGE])
-    @pytest.mark.parametrize("existing", [None, b"what was there"])
-    @pytest.mark.parametrize("how", ["abort", "exception"])
-    def test_writer_that_gives_up(
-        self, store: Store, raw: RawObjects, key: str, size: int, existing: bytes | None, how: str
-    ) -> None:
-        """Aborted or left by an exception it publishes nothing and leaves nothing behind."""
-        if existing is not None:
-            raw.write(key, existing)
-        writer = store.open_writer(key)
-        writer.write(bytes(size))
-        if how == "abort":
-            writer.abort()
-            writer.abort()
-        else:
-            with pytest.raises(KeyError), writer:
-                raise KeyError
-        assert raw.read(key) == existing
-        assert keys(store, key.rpartition("/")[0]) == ([] if existing is None else [key])
-        assert raw.unfinished(key.rpartition("/")[0]) == []
-        with pytest.raises(ClosedError):
-            writer.close()
-        with pytest.raises(ClosedError):
-            writer.write(b"1")
-
-    def test_writer_after_close(self, store: Store, raw: RawObjects, key: str) -> None:
-        """Close repeats its result; everything else is misuse or nothing."""
-        writer = store.open_writer(key)
-        writer.write(b"1")
-        first = writer.close()
-        assert writer.close() == first
-        writer.abort()
-        with pytest.raises(ClosedError):
-            writer.write(b"2")
-        assert raw.read(key) == b"1"
-        assert raw.unfinished(key.rpartition("/")[0]) == []
-
-    def test_writer_refuses_what_is_no_buffer(self, store: Store, raw: RawObjects, key: str) -> None:
-        """A refused piece does not spoil the others."""
-        with store.open_writer(key) as writer:
-            writer.write(b"1")
-            with pytest.raises(OptionError):
-                writer.write("text")
-            writer.write(b"2")
-        assert raw.read(key) == b"12"
 
     def test_list(self, store: Store, raw: RawObjects, prefix: str) -> None:
         """A prefix is a directory and the listing is recursive."""

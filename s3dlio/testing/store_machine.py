@@ -73,6 +73,11 @@ def store_machine(open_one: Callable[[], Store], root: str = "") -> type[RuleBas
                 assert writing.writer.write(data) == len(data)
                 writing.data += data
 
+        @rule(which=st.integers(0, 5))
+        def flush(self, which: int) -> None:
+            if self.writings:
+                self.writings[which % len(self.writings)].writer.flush()
+
         @rule(which=st.integers(0, 5), publish=st.booleans())
         def end_writer(self, which: int, publish: bool) -> None:
             if not self.writings:
@@ -100,6 +105,9 @@ def store_machine(open_one: Callable[[], Store], root: str = "") -> type[RuleBas
         @rule(key=_KEYS, start=st.integers(0, 50), length=st.integers(0, 50))
         def get_range(self, key: str, start: int, length: int) -> None:
             expected = self.model.get(key)
+            if expected is not None:
+                meta, clipped = self.store.get_clipped(self.root + key, start, start + length)
+                assert (meta.size, clipped.to_pybytes()) == (len(expected), expected[start : start + length])
             if expected is None:
                 with pytest.raises(NotFoundError):
                     self.store.get_range(self.root + key, start, start + length)

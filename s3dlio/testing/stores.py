@@ -9,7 +9,8 @@ A backend's test is a subclass that gives the fixtures::
         def raw(self): ...            # the same container by other means: RawObjects
 
 Nothing is skipped: what a store cannot do (``atomic_create``, ETags in listings) is asserted in its weaker
-form. The verbs of writing and listing are in ``store_changes``, processes and threads in ``store_sharing``.
+form. Putting, listing and copying are in ``store_changes``, writers in ``store_writers``, processes and threads
+in ``store_sharing``.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from s3dlio.errors import ClosedError, NotFoundError, OptionError, PreconditionE
 from s3dlio.storage import Store
 from s3dlio.testing.store_changes import ChangesSuite
 from s3dlio.testing.store_sharing import SharingSuite
+from s3dlio.testing.store_writers import WritersSuite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,12 +53,13 @@ class RawObjects(Protocol):
         """Keys below ``prefix`` of uploads, temporary files or the like that were begun and not ended."""
 
 
-class StoreSuite(ChangesSuite, SharingSuite):
+class StoreSuite(ChangesSuite, WritersSuite, SharingSuite):
     """Tests of every verb of ``Store``."""
 
     awkward_keys = (
         "with space", "plus+sign", "per%cent", "per%20cent", "ünïcode/日本", "a#b?c", "x&y=z;w", "q*'<>|^`{}[]~",
         "dot.", "..two", "trailing ", "MiXeD", "a" * 200, 'quote"mark', "@at$dollar!", "comma,colon:(round)",
+        "packed.gz", "packed.zst", "packed.bz2", "packed.lz4",
     )  # fmt: skip
     """Names that some layer escapes, folds or refuses when it should not."""
 
@@ -126,7 +129,7 @@ class StoreSuite(ChangesSuite, SharingSuite):
         if meta.mtime is not None:
             assert abs(dt.datetime.now(dt.UTC) - meta.mtime) < dt.timedelta(hours=1)
 
-    @pytest.mark.parametrize("verb", ["head", "get", "get_range", "get_into", "copy"])
+    @pytest.mark.parametrize("verb", ["head", "get", "get_range", "get_clipped", "get_into", "copy"])
     def test_reading_what_is_not_there(self, store: Store, raw: RawObjects, prefix: str, verb: str) -> None:
         """NotFoundError with the URI, for keys, directories and below objects."""
         raw.write(f"{prefix}/dir/x", b"1")
@@ -171,12 +174,43 @@ class StoreSuite(ChangesSuite, SharingSuite):
         with pytest.raises(ShortReadError):
             store.get_range(key, 0, 1)
 
+    @pytest.mark.parametrize(
+        ("start", "end"),
+        [
+            (0, 10240),
+            (255, 7000),
+            (0, 1 << 40),
+            (10239, 10241),
+            (10240, 10241),
+            (10241, 20000),
+            (5, 5),
+            (1 << 40, 1 << 40),
+        ],
+    )
+    def test_get_clipped(self, store: Store, raw: RawObjects, key: str, start: int, end: int) -> None:
+        """Metadata, and what the object has of a range: all, some or none of it."""
+        raw.write(key, CONTENT)
+        meta, data = store.get_clipped(key, start, end)
+        assert isinstance(data, pa.Buffer)
+        assert data.to_pybytes() == CONTENT[start:end]
+        assert not data.is_mutable
+        assert meta == store.head(key)
+
+    def test_get_clipped_of_an_empty_object(self, store: Store, raw: RawObjects, key: str) -> None:
+        """There is an object, and nothing in it; servers answer this one in ways of their own."""
+        raw.write(key, b"")
+        for start, end in ((0, 0), (0, 1), (0, 8 << 20), (3, 5)):
+            meta, data = store.get_clipped(key, start, end)
+            assert (meta.key, meta.size, data.size) == (key, 0, 0)
+
     @pytest.mark.parametrize(("start", "end"), [(-1, 5), (5, 4), (-5, -1)])
     def test_range_that_is_none(self, store: Store, raw: RawObjects, key: str, start: int, end: int) -> None:
         """Backward and negative ranges are refused."""
         raw.write(key, CONTENT)
         with pytest.raises(OptionError):
             store.get_range(key, start, end)
+        with pytest.raises(OptionError):
+            store.get_clipped(key, start, end)
         with pytest.raises(OptionError):
             store.get_into(key, bytearray(3), -1)
 
@@ -217,7 +251,9 @@ class StoreSuite(ChangesSuite, SharingSuite):
     @pytest.mark.parametrize(
         "bad", ["", "/lead", "a//b", "./a", "a/..", "a/./b", "nul\0", "tab\t", "line\nfeed"], ids=repr
     )
-    @pytest.mark.parametrize("verb", ["head", "get", "get_range", "get_into", "put", "open_writer", "delete", "copy"])
+    @pytest.mark.parametrize(
+        "verb", ["head", "get", "get_range", "get_clipped", "get_into", "put", "open_writer", "delete", "copy"]
+    )
     def test_keys_that_no_object_has(self, store: Store, bad: str, verb: str) -> None:
         """Refused by every verb before a request."""
         with pytest.raises(OptionError):
@@ -300,6 +336,7 @@ VERBS: dict[str, Callable[[Any, str], object]] = {
     "head": lambda store, key: store.head(key),
     "get": lambda store, key: store.get(key),
     "get_range": lambda store, key: store.get_range(key, 0, 1),
+    "get_clipped": lambda store, key: store.get_clipped(key, 0, 1),
     "get_into": lambda store, key: store.get_into(key, bytearray(1)),
     "put": lambda store, key: store.put(key, b"1"),
     "open_writer": _write,

@@ -2,11 +2,14 @@ import io
 import itertools
 import pickle
 
+import fsspec
 import numpy as np
+import pyarrow.fs as pafs
 import pytest
 
 import s3dlio
-from s3dlio.dataset import list_for_workers
+from s3dlio.checkpoint import load_state, save_state, steps
+from s3dlio.dataset import dataset, list_for_workers
 from s3dlio.errors import FormatError, NotFoundError, OptionError, PreconditionError
 from s3dlio.formats import NpyFormat, RawFormat
 from s3dlio.reading import FetchOptions
@@ -265,3 +268,43 @@ def test_on_a_server(moto_environment, engine):
         parts = FetchOptions(part_bytes=100)
         assert [len(sample["data"]) for sample in data.read_many([2, 0, 1], options=parts)] == [2, 0, 1]
         assert len(data[2]["data"]) == 2
+
+
+class TestOwnFilesystem:
+    """A filesystem of the caller's, in which the URI is a path."""
+
+    @pytest.fixture(params=["pyarrow", "pyarrow relative", "fsspec"])
+    def place(self, request, tmp_path):
+        for index in range(5):
+            np.save(tmp_path / f"{index}.npy", np.full(3, index))
+        if request.param == "fsspec":
+            return fsspec.filesystem("file"), str(tmp_path)
+        local = pafs.LocalFileSystem()
+        if request.param == "pyarrow":
+            return local, str(tmp_path)
+        return pafs.SubTreeFileSystem(str(tmp_path.parent), local), tmp_path.name
+
+    def test_reads(self, place):
+        filesystem, path = place
+        data = dataset(path, filesystem=filesystem)
+        assert [int(data[index]["data"][0]) for index in range(5)] == [0, 1, 2, 3, 4]
+        assert [int(sample["data"][0]) for sample in data.read_many([4, 0])] == [4, 0]
+        again = pickle.loads(pickle.dumps(data))
+        assert int(again[3]["data"][0]) == 3
+
+    def test_workers_listing(self, place):
+        filesystem, path = place
+        manifest = list_for_workers(path, filesystem=filesystem)
+        assert len(dataset(path, filesystem=filesystem, manifest=manifest)) == 5
+
+    def test_checkpoint(self, place):
+        filesystem, path = place
+        save_state(f"{path}/run", {"model": {"w": np.arange(3)}}, step=7, filesystem=filesystem)
+        assert steps(f"{path}/run", filesystem=filesystem) == [7]
+        loaded = load_state(f"{path}/run", filesystem=filesystem)
+        assert loaded.step == 7
+        assert loaded.trees["model"]["w"].tolist() == [0, 1, 2]
+
+    def test_not_a_filesystem(self):
+        with pytest.raises(OptionError, match=r"expected a pyarrow\.fs\.FileSystem or an fsspec filesystem"):
+            dataset("a", filesystem="s3")

@@ -86,6 +86,28 @@ class RawS3:
         self.client.close()
 
 
+class RawGoogle:
+    """Google's own client for Python, which shares no code with either engine."""
+
+    def __init__(self, server, bucket):
+        self.client = server.client()
+        self.bucket = self.client.bucket(bucket)
+
+    def write(self, key, data):
+        self.bucket.blob(key).upload_from_string(data, content_type="application/octet-stream")
+
+    def read(self, key):
+        blob = self.bucket.blob(key)
+        return blob.download_as_bytes() if blob.exists() else None
+
+    def unfinished(self, prefix):
+        answer = self.client._http.get(f"{self.client._connection.API_BASE_URL}/uploads")
+        return [key for key in answer.json() if key.startswith(prefix)]
+
+    def close(self):
+        self.client.close()
+
+
 class RawAzureByArrow:
     """pyarrow, for the store on obstore."""
 
@@ -105,13 +127,13 @@ class RawAzureByArrow:
         if key.endswith("/"):
             self.filesystem.create_dir(f"{self.container}/{key}")
             return
-        with self.filesystem.open_output_stream(f"{self.container}/{key}") as stream:
+        with self.filesystem.open_output_stream(f"{self.container}/{key}", compression=None) as stream:
             stream.write(data)
 
     def read(self, key):
         if not self.filesystem.get_file_info(f"{self.container}/{key}").is_file:
             return None
-        with self.filesystem.open_input_stream(f"{self.container}/{key}") as stream:
+        with self.filesystem.open_input_stream(f"{self.container}/{key}", compression=None) as stream:
             return stream.read()
 
     def unfinished(self, prefix):

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from s3dlio.errors import AccessError, NotFoundError, ShortReadError, StorageError, StorageTimeoutError, ThrottledError
-from s3dlio.storage.arrow_errors import translating_arrow
+from s3dlio.storage.arrow_errors import read_failure, translating_arrow
 from s3dlio.storage.container import Container
 
 S3 = Container("s3://bucket", "bucket", "http://h:1")
@@ -28,7 +28,8 @@ def azure(code, more=""):
         (S3, IsADirectoryError(errno.EISDIR, "Is a directory"), NotFoundError, "no such object"),
         (S3, OSError("Cannot open for reading: path 'x' is a directory"), NotFoundError, "no such object"),
         (S3, aws("NO_SUCH_BUCKET"), NotFoundError, "bucket 'bucket' does not exist"),
-        (S3, aws("NO_SUCH_KEY"), NotFoundError, "no such object, expected one"),
+        (S3, aws("NO_SUCH_KEY", "No such key."), NotFoundError, "no such object, expected one"),
+        (S3, aws("RESOURCE_NOT_FOUND"), NotFoundError, "no such object, or no bucket"),
         (S3, aws("ACCESS_DENIED", "No response body."), AccessError, "AWS_ACCESS_KEY_ID"),
         (S3, aws("SIGNATURE_DOES_NOT_MATCH"), AccessError, "SIGNATURE_DOES_NOT_MATCH"),
         (S3, PermissionError(errno.EACCES, "no"), AccessError, "access denied"),
@@ -41,7 +42,12 @@ def azure(code, more=""):
             StorageError,
             "HTTP 411 MissingContentLength",
         ),
-        (S3, aws("UNKNOWN (HTTP status 500)"), StorageError, "HTTP 500.*retry later"),
+        (S3, aws("UNKNOWN (HTTP status 500)"), StorageError, "HTTP 500 Internal Server Error.*retry later"),
+        (S3, aws("UNKNOWN (HTTP status 599)"), StorageError, "HTTP 599.*retry later"),
+        (S3, aws("INTERNAL_FAILURE", "We know."), StorageError, "HTTP 500 INTERNAL_FAILURE, .*retry later"),
+        (S3, aws("INTERNAL_FAILURE"), StorageError, "HTTP 500 Internal Server Error, .*retry later"),
+        (S3, aws("REQUEST_TIMEOUT", "Too slow."), StorageError, "HTTP 408 REQUEST_TIMEOUT, .*retry later"),
+        (S3, aws("THROTTLING", "Slower."), ThrottledError, "THROTTLING"),
         (
             S3,
             aws("NETWORK_CONNECTION", "curlCode: 7, Could not connect to server"),
@@ -49,6 +55,25 @@ def azure(code, more=""):
             "refused.*http://h:1.*AWS_ENDPOINT_URL",
         ),
         (S3, aws("NETWORK_CONNECTION", "curlCode: 6, Could not resolve hostname"), StorageTimeoutError, "no such host"),
+        (
+            S3,
+            aws("NETWORK_CONNECTION", "curlCode: 60, SSL peer certificate or SSH remote key was not OK"),
+            StorageTimeoutError,
+            "certificate of http://h:1 is not trusted.*ca_bundle",
+        ),
+        (S3, aws("NETWORK_CONNECTION", "curlCode: 35, SSL connect error"), StorageTimeoutError, "no TLS connection"),
+        (
+            S3,
+            aws("NETWORK_CONNECTION", "curlCode: 35, SSL connect error; Details: SSL routines::unexpected eof"),
+            StorageTimeoutError,
+            "the connection broke",
+        ),
+        (
+            AZURE,
+            azure("", "Fail to get a new connection for: https://h. SSL peer certificate or SSH remote key was not OK"),
+            StorageTimeoutError,
+            "is not trusted",
+        ),
         (S3, aws("NETWORK_CONNECTION", "curlCode: 28, Timeout was reached"), StorageTimeoutError, "no answer in time"),
         (S3, aws("NETWORK_CONNECTION", "curlCode: 56, Failure when receiving"), StorageTimeoutError, "broke"),
         (AZURE, azure("ContainerNotFound", "404 no"), NotFoundError, "container 'box' does not exist"),
@@ -78,3 +103,16 @@ def test_what_the_user_reads(container, error, expected, words):
 def test_errors_of_the_tree_pass_through():
     with pytest.raises(ShortReadError, match=r"^mine$"), translating_arrow("get", "s3://b/k", S3):
         raise ShortReadError("mine")
+
+
+def test_a_name_of_the_sdk_is_no_code_of_the_server():
+    """A HEAD has no body, so nobody knows why: it may be an expired token."""
+    named = read_failure(aws("ACCESS_DENIED", "Access Denied"))
+    assert (named.status, named.code) == (403, "ACCESS_DENIED")
+    for more in ("No response body.", ""):
+        unnamed = read_failure(aws("ACCESS_DENIED", more))
+        assert (unnamed.status, unnamed.code) == (403, "")
+    assert (
+        read_failure(aws("UNKNOWN (HTTP status 403)", "Unable to parse ExceptionName: ExpiredToken Message: x")).code
+        == "ExpiredToken"
+    )

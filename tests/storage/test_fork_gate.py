@@ -1,7 +1,9 @@
+import contextvars
 import threading
 
 import pytest
 
+from s3dlio.storage import inheritance
 from s3dlio.storage.fork_gate import ForkGate
 
 
@@ -80,3 +82,67 @@ def test_an_error_leaves_the_gate():
         raise KeyError
     gate.close()
     gate.open()
+
+
+def test_a_request_that_hangs_holds_up_no_fork_for_ever(monkeypatch):
+    """The child does without that engine, the parent goes on with it."""
+    monkeypatch.setattr(inheritance, "_first_user", {})
+    gate = ForkGate(patience_s=0.01)
+    inside, leave = threading.Event(), threading.Event()
+
+    def request():
+        with gate.passing():
+            inside.set()
+            leave.wait(30)
+
+    thread = threading.Thread(target=request)
+    thread.start()
+    assert inside.wait(30)
+    gate.close()
+    gate.open()
+    assert not inheritance.lost("s3"), "parent"
+    gate.close()
+    gate.reset()
+    assert inheritance.lost("s3"), "child"
+    leave.set()
+    thread.join(30)
+
+
+def test_a_request_on_another_thread_of_who_is_inside():
+    """It must not wait for a fork that waits for who waits for it; and the fork waits for it, too."""
+    gate = ForkGate()
+    inside, leave, closed = (threading.Event() for _ in range(3))
+
+    def nested():
+        with gate.passing():
+            inside.set()
+            leave.wait(30)
+
+    with gate.passing():
+        gate._entry.acquire()  # as a fork that has begun
+        thread = threading.Thread(target=contextvars.copy_context().run, args=(nested,))
+        thread.start()
+        assert inside.wait(30), "it waited for the fork"
+        gate._entry.release()
+
+    def fork():
+        gate.close()
+        closed.set()
+
+    forking = threading.Thread(target=fork)
+    forking.start()
+    assert not closed.wait(0.1), "the fork went ahead of a request whose caller had left"
+    leave.set()
+    assert closed.wait(30)
+    thread.join(30)
+    forking.join(30)
+    gate.open()
+
+
+def test_a_child_forked_inside_leaves_cleanly():
+    gate = ForkGate()
+    with gate.passing():
+        gate.close()
+        gate.reset()
+        gate._inside.clear()
+    assert gate._inside == {}

@@ -7,9 +7,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from s3dlio.errors import ExistsError, NotFoundError, StorageError
+from s3dlio.errors import ExistsError, NotFoundError, OptionError, StorageError
 from s3dlio.storage import LocalStore, open_store
 from s3dlio.storage import posix as posix_module
 
@@ -195,3 +196,15 @@ def test_relative_paths(tmp_path, monkeypatch):
     with open_store("data") as store:
         assert store.uri("tmp/x") == "file:///tmp/x"
         assert store.path("tmp/x") == "/tmp/x"
+
+
+def test_get_clipped(store, root):
+    store.put(f"{root}/k", b"0123456789")
+    meta = store.head(f"{root}/k")
+    for start, end in ((0, 5), (0, 10), (3, 99), (10, 11), (10, 10), (50, 1 << 40)):
+        assert store.get_clipped(f"{root}/k", start, end) == (meta, pa.py_buffer(b"0123456789"[start:end]))
+    for start, end in ((-1, 5), (5, 4)):
+        with pytest.raises(OptionError):
+            store.get_clipped(f"{root}/k", start, end)
+    with pytest.raises(NotFoundError):
+        store.get_clipped(f"{root}/none", 0, 5)

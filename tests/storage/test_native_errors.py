@@ -92,15 +92,28 @@ def test_every_class_becomes_one_of_the_tree(cls):
         (foreign.GenericError(answer(429)), ThrottledError, "429"),
         (foreign.GenericError(answer(400, "AuthorizationHeaderMalformed")), StorageError, "AWS_REGION"),
         (foreign.GenericError(answer(500, "InternalError")), StorageError, "HTTP 500 InternalError"),
+        (
+            foreign.GenericError(
+                "Generic S3 error: Error performing GET http://h:1/b/k in 1ms - Server returned non-2xx status code: "
+                "502 Bad Gateway: <html>nginx</html>"
+            ),
+            StorageError,
+            "HTTP 502 Bad Gateway, expected success",
+        ),
         (foreign.GenericError(no_answer("ConnectionRefused")), StorageTimeoutError, "refused.*http://h:1"),
         (foreign.GenericError(no_answer('"dns error"')), StorageTimeoutError, "no such host"),
         (foreign.GenericError(no_answer("TimedOut")), StorageTimeoutError, "no answer in time"),
-        (foreign.GenericError(no_answer("InvalidMessage")), StorageTimeoutError, "TLS"),
+        (foreign.GenericError(no_answer("InvalidData, error: InvalidMessage")), StorageTimeoutError, "no TLS"),
+        (
+            foreign.GenericError(no_answer("InvalidData, error: InvalidCertificate(UnknownIssuer)")),
+            StorageTimeoutError,
+            "certificate of http://h:1 is not trusted.*ca_bundle",
+        ),
         (foreign.GenericError(no_answer("BrokenPipe")), StorageTimeoutError, "connection broke"),
         (
             foreign.InvalidPathError('Encountered object with invalid path: Path "a//b" contained empty path segment'),
             StorageError,
-            "'a//b'.*backend='arrow'",
+            "found the key 'a//b'.*Rename",
         ),
     ],
 )

@@ -1,11 +1,18 @@
 import subprocess
 import sys
 
+import pyarrow.fs as pafs
 import pytest
 
 from s3dlio.errors import OptionError
 from s3dlio.storage import LocalStore, MemoryStore, RemoteStore, StorageOptions, open_store
-from s3dlio.storage.open import _STORES
+from s3dlio.storage.direct import DirectStore
+from s3dlio.storage.http import HttpStore
+from s3dlio.storage.logged import LoggedStore
+from s3dlio.storage.multi import MultiEndpointStore
+from s3dlio.storage.op_log import op_log
+from s3dlio.storage.open import _STORES, locate
+from s3dlio.storage.resilient import ForeignStore
 from s3dlio.uri import SCHEMES, Uri
 
 
@@ -20,6 +27,9 @@ from s3dlio.uri import SCHEMES, Uri
         ("file:///tmp", LocalStore),
         ("/tmp", LocalStore),
         (Uri("file", "", "tmp"), LocalStore),
+        ("direct:///tmp", DirectStore),
+        ("http://host:1/k", HttpStore),
+        ("https://host/k", HttpStore),
     ],
 )
 def test_schemes(uri, expected):
@@ -32,9 +42,56 @@ def test_every_scheme_has_a_line():
     assert set(_STORES) == set(SCHEMES) - {"abfss"}  # which is parsed as az
 
 
-def test_direct_says_what_to_use():
-    with pytest.raises(OptionError, match="Use file:///data/x"):
-        open_store("direct:///data/x")
+def test_several_endpoints(monkeypatch):
+    with open_store("s3://b", endpoint_urls=["http://a{1...2}:1"]) as store:
+        assert type(store) is MultiEndpointStore
+        assert store.options.endpoint_urls == ("http://a1:1", "http://a2:1")
+    with open_store("s3://b", storage_options={"endpoint_url": "http://a,http://b"}) as store:
+        assert type(store) is MultiEndpointStore
+    monkeypatch.setenv("S3DLIO_ENDPOINT_URLS", "http://a http://b")
+    with open_store("s3://b") as store:
+        assert type(store) is MultiEndpointStore
+    with open_store("s3://b", endpoint_url="http://mine") as store:
+        assert type(store) is RemoteStore
+    for uri in ("memory://b", "/tmp"):
+        for options in (None, StorageOptions(endpoint_urls="http://a http://b")):
+            with open_store(uri, storage_options=options) as store:
+                assert type(store) in {MemoryStore, LocalStore}
+
+
+def test_one_endpoint_in_the_list():
+    with open_store("s3://b", endpoint_urls=["http://a:1"]) as store:
+        assert [one.endpoint_url for one in store.endpoint_statistics] == ["http://a:1"]
+
+
+def test_a_filesystem_of_the_callers_own(tmp_path):
+    (tmp_path / "x").write_bytes(b"123")
+    own = pafs.LocalFileSystem()
+    store, key = locate(f"{tmp_path}/x", filesystem=own)
+    with store:
+        assert type(store) is ForeignStore
+        assert store.get(key).to_pybytes() == b"123"
+        assert store.filesystem is own
+    store, key = locate("x", filesystem=pafs.SubTreeFileSystem(str(tmp_path), own), max_attempts=2)
+    with store:
+        assert store.get(key).size == 3
+    with pytest.raises(OptionError, match="got the filesystem int"):
+        open_store("x", filesystem=3)
+
+
+def test_an_operation_log(tmp_path):
+    with op_log(tmp_path / "ops.tsv") as log:
+        for uri, options in {
+            "memory://b": {},
+            "/tmp": {},
+            "s3://b": {},
+            "x": {"filesystem": pafs.LocalFileSystem()},
+        }.items():
+            with open_store(uri, **options) as store:
+                assert type(store) is LoggedStore
+                assert store._log is log
+        with open_store("s3://b", endpoint_urls="http://a http://b") as store:
+            assert {type(one) for one in store._stores} == {LoggedStore}
 
 
 def test_options_and_overrides(monkeypatch):
@@ -60,8 +117,9 @@ import pyarrow.fs
 from s3dlio.storage import inheritance, open_store
 threads, files = os.listdir("/proc/self/task"), os.listdir("/proc/self/fd")
 sys.addaudithook(lambda event, args: sys.exit(event) if event.startswith(("socket.", "_thread.start")) else None)
-for uri in ("s3://bucket", "az://box", "gs://bucket", "memory://m", "/tmp"):
+for uri in ("s3://bucket", "az://box", "gs://bucket", "memory://m", "/tmp", "direct:///tmp", "http://host/"):
     open_store(uri, account_name="a", account_key="a2V5")
+open_store("s3://bucket", endpoint_urls="http://a{1...3}")
 assert os.listdir("/proc/self/task") == threads
 assert os.listdir("/proc/self/fd") == files
 assert not inheritance._first_user

@@ -1,4 +1,7 @@
+import datetime as dt
+import functools
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -61,7 +64,7 @@ def test_azure_connection_string():
 def test_schemes_read_their_own_variables():
     both = {**AWS, "AZURE_STORAGE_ACCOUNT": "acc", "STORAGE_EMULATOR_HOST": "http://g:1"}
     assert StorageOptions.from_env("az", both) == StorageOptions(account_name="acc")
-    assert StorageOptions.from_env("gs", both) == StorageOptions(endpoint_url="http://g:1")
+    assert StorageOptions.from_env("gs", both) == StorageOptions(endpoint_url="http://g:1", anonymous=True)
     assert StorageOptions.from_env("file", both) == StorageOptions()
 
 
@@ -90,40 +93,101 @@ def test_unknown_option():
         StorageOptions().replace(nonsense=1)
 
 
+NAIVE = dt.datetime(2999, 1, 1)  # noqa: DTZ001 - without a zone on purpose
+
+
 @pytest.mark.parametrize(
     ("field", "values"),
     [
         ("backend", {"backend": "rust"}),
         ("addressing", {"addressing": "host"}),
+        ("balance", {"balance": "random"}),
+        ("balance", {"balance": None}),
+        ("request_checksum", {"request_checksum": "always"}),
         ("max_attempts", {"max_attempts": 0}),
+        ("max_attempts", {"max_attempts": 1.5}),
+        ("max_attempts", {"max_attempts": True}),
         ("connect_timeout_s", {"connect_timeout_s": 0}),
+        ("connect_timeout_s", {"connect_timeout_s": "5"}),
         ("read_timeout_s", {"read_timeout_s": -1}),
         ("retry_deadline_s", {"retry_deadline_s": float("nan")}),
+        ("retry_deadline_s", {"retry_deadline_s": None}),
+        ("hedge_percentile", {"hedge_percentile": 0}),
+        ("hedge_percentile", {"hedge_percentile": 100}),
+        ("hedge_percentile", {"hedge_percentile": "95"}),
+        ("endpoint_rank", {"endpoint_rank": -1}),
+        ("endpoint_rank", {"endpoint_rank": "0"}),
+        ("region", {"region": 1}),
+        ("account_key", {"account_key": b"key"}),
+        ("anonymous", {"anonymous": "yes"}),
+        ("anonymous", {"anonymous": None}),
+        ("allow_http", {"allow_http": 1}),
+        ("direct_fallback", {"direct_fallback": "no"}),
+        ("ca_bundle", {"ca_bundle": b"PEM"}),
+        ("service_account_file", {"service_account_file": 3}),
         ("secret_access_key", {"access_key_id": "a"}),
         ("access_key_id", {"secret_access_key": "a"}),
+        ("credentials_expire_at", {"credentials_expire_at": NAIVE}),
+        ("credentials_expire_at", {"credentials_expire_at": "tomorrow"}),
+        ("credential_provider", {"credential_provider": "me"}),
+        ("sas_token", {"account_key": "a", "sas_token": "b"}),
+        ("profile", {"profile": "mine"}),
         ("endpoint_url", {"endpoint_url": "localhost:9000"}),
+        ("endpoint_url", {"endpoint_url": 9000}),
+        ("endpoint_url", {"endpoint_url": "http://name:hidden@h"}),
         ("endpoint_url", {"endpoint_url": "http://h", "allow_http": False}),
+        ("endpoint_urls", {"endpoint_urls": ["ftp://h"]}),
+        ("endpoint_urls", {"endpoint_urls": ["http://h"], "allow_http": False}),
+        ("endpoint_urls", {"endpoint_url": "http://h", "endpoint_urls": ["http://h"]}),
     ],
 )
 def test_illegal_values(field, values):
     with pytest.raises(OptionError) as caught:
         StorageOptions(**values)
     assert caught.value.field == field
+    assert field in str(caught.value) or str(caught.value).startswith("endpoints: ")
+    assert "hidden" not in str(caught.value)
+
+
+def test_paths_become_text():
+    options = StorageOptions(ca_bundle=Path("/a/b.pem"), service_account_file=Path("c.json"))
+    assert (options.ca_bundle, options.service_account_file) == ("/a/b.pem", "c.json")
+
+
+def test_several_endpoints():
+    found = ("http://h1:9", "http://h2:9")
+    assert StorageOptions(endpoint_urls="http://h{1...2}:9").endpoint_urls == found
+    assert StorageOptions(endpoint_urls=[*found]).endpoint_urls == found
+    moved = StorageOptions(endpoint_url="http://h1:9,http://h2:9")
+    assert (moved.endpoint_url, moved.endpoint_urls) == (None, found)
+    one = moved.replace(endpoint_url=found[1], endpoint_urls=())
+    assert (one.endpoint_url, one.endpoint_urls) == (found[1], ())
 
 
 def test_secrets_are_masked():
-    options = StorageOptions(
+    def provider():
+        """Nothing."""
+
+    many = StorageOptions(
         access_key_id="SECRET1",
         secret_access_key="SECRET2",
         session_token="SECRET3",
         account_key="SECRET4",
-        sas_token="SECRET5",
-        connection_string="AccountName=a;AccountKey=SECRET6",
+        credential_provider=functools.partial(provider, "SECRET7"),
         region="shown",
     )
-    assert "SECRET" not in repr(options)
-    assert "SECRET" not in str(options)
-    assert "region='shown'" in repr(options)
+    for options in (
+        many,
+        StorageOptions(sas_token="SECRET5"),
+        StorageOptions(connection_string="AccountName=a;AccountKey=SECRET6"),
+    ):
+        assert "SECRET" not in repr(options)
+        assert "SECRET" not in str(options)
+    assert "region='shown'" in repr(many)
+    assert "credential_provider=partial" in repr(many)
+    with pytest.raises(OptionError) as caught:
+        StorageOptions(secret_access_key=["SECRET8"])
+    assert "SECRET" not in str(caught.value)
 
 
 def test_pickle():

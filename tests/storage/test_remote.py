@@ -1,27 +1,34 @@
 """What only ``RemoteStore`` does: the engine at each call, and answers of servers that are in trouble."""
 
 import contextlib
+import datetime as dt
 import http.server
 import pickle
+import random
 import socket
 import subprocess
 import sys
 import threading
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from s3dlio.errors import (
     AccessError,
+    ClosedError,
+    ExistsError,
     NotFoundError,
     OptionError,
+    PreconditionError,
     ShortReadError,
     StorageError,
     StorageTimeoutError,
     ThrottledError,
 )
 from s3dlio.storage import NativeStore, RemoteStore, StorageOptions, open_store
+from s3dlio.storage.credentials import Credentials
 from s3dlio.uri import Uri
 
 KEYS = {"access_key_id": "id", "secret_access_key": "hidden"}
@@ -188,15 +195,275 @@ def test_a_body_that_breaks_off(backend):
             store.get_into("k", bytearray(100))
 
 
-def test_throttling_is_retried():
-    answers = [status(503), status(503), status(200, b"at last", Last_Modified="Sat, 21 Nov 2026 00:00:00 GMT")]
+OBJECT = {"Last_Modified": "Sat, 21 Nov 2026 00:00:00 GMT", "ETag": '"x"'}
+
+
+def serve_object(handler, data=b"at last", etag='"x"'):
+    """GET of the whole or a range, HEAD, PUT."""
+    if handler.command not in {"GET", "HEAD"}:
+        return status(200, b"", ETag=etag)(handler)
+    wanted = handler.headers.get("Range")
+    body, headers = data, {}
+    if wanted:
+        first, last = wanted.removeprefix("bytes=").split("-")
+        last = min(int(last), len(data) - 1)
+        body = data[int(first) : last + 1]
+        headers["Content_Range"] = f"bytes {first}-{last}/{len(data)}"
+    handler.send_response(206 if wanted else 200)
+    for name, value in {**OBJECT, "ETag": etag, **headers, "Content_Length": len(body)}.items():
+        handler.send_header(name.replace("_", "-"), str(value))
+    handler.end_headers()
+    if handler.command == "GET":
+        handler.wfile.write(body)
+    return None
+
+
+def in_turn(*answers):
+    """These answers in turn; the last one again and again."""
+    left = list(answers)
 
     def answer(handler):
-        (answers.pop(0) if len(answers) > 1 else answers[0])(handler)
+        (left.pop(0) if len(left) > 1 else left[0])(handler)
 
-    with serving(answer) as server, open_at(server.url, "native", max_attempts=3) as store:
+    return answer
+
+
+def cut_in_body(handler):
+    """Says 7 bytes, sends 3 and breaks off: the next attempt must not see the beginning twice."""
+    handler.send_response(206 if handler.headers.get("Range") else 200)
+    for name, value in {**OBJECT, "Content_Length": 7, "Content_Range": "bytes 0-6/7"}.items():
+        handler.send_header(name.replace("_", "-"), str(value))
+    handler.end_headers()
+    if handler.command == "GET":
+        handler.wfile.write(b"at ")
+    handler.close_connection = True
+
+
+def break_off(handler):
+    handler.close_connection = True  # no answer at all
+
+
+SLOW_DOWN = status(503, b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>no</Message></Error>")
+TOO_MANY = status(429)
+
+
+@BACKENDS
+@pytest.mark.parametrize("trouble", [SLOW_DOWN, TOO_MANY, status(500), cut_in_body, break_off])
+def test_trouble_that_passes(backend, trouble):
+    """Two bad answers, then a good one: the verb works, and the statistics tell."""
+    with (
+        serving(in_turn(trouble, trouble, serve_object)) as server,
+        open_at(server.url, backend, max_attempts=6) as store,
+    ):
         assert store.get("k").to_pybytes() == b"at last"
-        assert len(server.requests) == 3
+        assert store.get_range("k", 3, 7).to_pybytes() == b"last"
+        counted = store.statistics
+        # to the HEAD of the arrow engine, which has no body to cut, the first answer is a good one
+        assert counted.retries == (1 if backend == "arrow" and trouble is cut_in_body else 2)
+        assert counted.requests == counted.retries + 2
+        assert counted.throttled == (2 if trouble in {SLOW_DOWN, TOO_MANY} else 0)
+
+
+@BACKENDS
+def test_trouble_that_stays_says_how_often(backend):
+    with (
+        serving(SLOW_DOWN) as server,
+        open_at(server.url, backend, max_attempts=3) as store,
+        pytest.raises(ThrottledError, match=r"Gave up after 3 attempts in \d") as caught,
+    ):
+        store.get("k")
+    assert caught.value.attempts == 3
+    assert len(server.requests) == 3
+
+
+@BACKENDS
+def test_a_lost_answer_to_a_create(backend):
+    """The server stores it and the connection breaks: no ExistsError over the own object."""
+    stored = {}
+
+    def answer(handler):
+        if handler.command == "PUT" and not stored:
+            stored["k"] = True
+            break_off(handler)
+        elif handler.command == "PUT":
+            status(412)(handler)
+        elif stored:
+            serve_object(handler, data=b"mine")
+        elif handler.command == "HEAD":
+            status(404)(handler)
+        else:
+            body = b"<?xml version='1.0'?><ListBucketResult><KeyCount>0</KeyCount></ListBucketResult>"
+            status(200, body)(handler)
+
+    with serving(answer) as server, open_at(server.url, backend, max_attempts=6) as store:
+        assert store.put("k", b"mine", mode="create").size == 4
+        stored.clear()
+        with pytest.raises(ExistsError):
+            store.put("k", b"other", mode="create")
+
+
+@BACKENDS
+def test_an_object_replaced_between_two_ranges(backend):
+    version = ["x"]
+
+    def answer(handler):
+        if handler.headers.get("If-Match", f'"{version[0]}"') != f'"{version[0]}"':
+            status(412)(handler)
+        else:
+            serve_object(handler, data=b"1234" * (1 + ord(version[0]) - ord("x")), etag=f'"{version[0]}"')
+
+    with serving(answer) as server, open_at(server.url, backend) as store:
+        assert store.get_range("k", 0, 2, etag="x").to_pybytes() == b"12"
+        version[0] = "y"
+        with pytest.raises(PreconditionError):
+            store.get_range("k", 2, 4, etag="x")
+        with pytest.raises(PreconditionError):
+            store.get_into("k", bytearray(2), 2, etag="x")
+        assert store.get_range("k", 2, 4, etag="y").to_pybytes() == b"34"
+
+
+def test_arrow_notices_what_was_replaced_between_its_own_requests():
+    """HEAD says version x, GET sends y: a read that is pinned to x must not deliver it."""
+    versions = in_turn(
+        lambda handler: serve_object(handler, etag='"x"'),
+        lambda handler: serve_object(handler, data=b"another", etag='"y"'),
+    )
+    with serving(versions) as server, open_at(server.url, "arrow") as store:
+        with pytest.raises(PreconditionError):
+            store.get_range("k", 0, 7, etag="x")
+        assert [request[0] for request in server.requests] == ["HEAD", "GET", "HEAD"]
+    with serving(in_turn(serve_object)) as server, open_at(server.url, "arrow") as store:
+        buffer = bytearray(7)
+        store.get_into("k", buffer, etag="x")
+        assert buffer == b"at last"
+
+
+@BACKENDS
+def test_credentials_that_expire_are_renewed(backend):
+    """Once for all threads; a HEAD, whose answer has no body, is taken for it, too."""
+    expired = b"<?xml version='1.0'?><Error><Code>ExpiredToken</Code><Message>old</Message></Error>"
+
+    def answer(handler):
+        if "Credential=new/" in handler.headers["Authorization"]:
+            serve_object(handler)
+        else:
+            status(400, expired)(handler)
+
+    asked = []
+
+    def provider():
+        asked.append(1)
+        return Credentials(access_key_id="new", secret_access_key="s")
+
+    with (
+        serving(answer) as server,
+        open_at(server.url, backend, access_key_id="old", credential_provider=provider) as store,
+    ):
+        with ThreadPoolExecutor(8) as pool:
+            assert {data.to_pybytes() for data in pool.map(store.get, ["k"] * 32)} == {b"at last"}
+        assert asked == [1]
+        assert store.options.access_key_id == "new"
+
+
+def test_many_refused_at_once_ask_once_for_what_is_not_there():
+    """A provider may be slow: those who waited for its answer take it for theirs."""
+    expired = b"<?xml version='1.0'?><Error><Code>ExpiredToken</Code><Message>old</Message></Error>"
+    refused = threading.Barrier(8)
+    asked = []
+
+    def answer(handler):
+        refused.wait(30)
+        status(400, expired)(handler)
+
+    def provider():
+        asked.append(1)
+        waiting.wait(0.5)  # nobody sets it: the others come meanwhile
+
+    waiting = threading.Event()
+    with (
+        serving(answer) as server,
+        open_at(server.url, "native", credential_provider=provider) as store,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        errors = [one.exception(30) for one in [pool.submit(store.get, "k") for _ in range(8)]]
+    assert {type(error) for error in errors} == {AccessError}
+    assert asked == [1]
+
+
+@pytest.mark.parametrize("failure", [AccessError("no"), StorageError("busy", retryable=True), None])
+def test_credentials_are_used_to_their_end(failure):
+    """Nobody fails because the provider has no new ones a minute before, and nobody asks at every request."""
+    asked = []
+
+    def provider():
+        asked.append(1)
+        if failure is not None:
+            raise failure
+
+    soon = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=30)
+    with (
+        serving(serve_object) as server,
+        open_at(server.url, "native", credential_provider=provider, credentials_expire_at=soon) as store,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        assert {data.to_pybytes() for data in pool.map(store.get, ["k"] * 32)} == {b"at last"}
+    assert len(asked) <= 3, "the store, and the callback of the client"
+
+
+def test_a_provider_in_trouble_is_asked_again(monkeypatch):
+    monkeypatch.setattr(random, "uniform", lambda low, high: 0.0)
+    answers = [StorageError("busy", retryable=True), Credentials(access_key_id="new", secret_access_key="s")]
+
+    def provider():
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    past = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=1)
+    with (
+        serving(serve_object) as server,
+        open_at(
+            server.url, "native", credential_provider=provider, credentials_expire_at=past, max_attempts=2
+        ) as store,
+    ):
+        assert store.get("k").to_pybytes() == b"at last"
+        assert store.options.access_key_id == "new"
+
+
+@BACKENDS
+def test_credentials_that_cannot_be_renewed(backend):
+    body = b"<?xml version='1.0'?><Error><Code>ExpiredToken</Code><Message>old</Message></Error>"
+    with serving(status(400, body)) as server, open_at(server.url, backend) as store:
+        with pytest.raises(AccessError, match="Check AWS_ACCESS_KEY_ID") as caught:
+            store.put("k", b"1")
+        assert not caught.value.retryable
+        assert caught.value.attempts == 1
+
+
+@BACKENDS
+def test_close_while_requests_are_under_way(backend):
+    """One that is answered ends well; one that waits to be repeated ends by ClosedError, at once."""
+    refused, answered = threading.Event(), threading.Event()
+
+    def answer(handler):
+        if handler.path.endswith("slow"):
+            answered.wait(30)
+            serve_object(handler)
+        else:
+            SLOW_DOWN(handler)
+            refused.set()
+
+    with serving(answer) as server, ThreadPoolExecutor(9) as pool:
+        store = open_at(server.url, backend, max_attempts=1000, retry_deadline_s=1000, read_timeout_s=30)
+        slow = pool.submit(store.get, "slow")
+        many = [pool.submit(store.get, "k") for _ in range(8)]
+        assert refused.wait(30)
+        store.close()
+        for one in many:
+            assert isinstance(one.exception(30), ClosedError)
+        answered.set()
+        assert slow.exception(30) is None or isinstance(slow.exception(), ClosedError)
 
 
 def test_requests_made():
@@ -291,12 +558,12 @@ def test_addressing():
 
     def shown(**overrides):
         store = open_store("s3://bucket", **KEYS, **overrides)
-        config = store._engine("native")._client.config
+        config = store._engine("native")._single.config
         return config.get("endpoint"), config["virtual_hosted_style_request"]
 
     assert shown(endpoint_url="http://h:1/") == ("http://h:1", "false")
-    assert shown() == (None, "true")
-    assert shown(addressing="path") == (None, "false")
+    assert shown() == ("https://bucket.s3.us-east-1.amazonaws.com", "true")
+    assert shown(addressing="path") == ("https://s3.us-east-1.amazonaws.com", "false")
     assert shown(endpoint_url="https://h", addressing="virtual") == ("https://bucket.h", "true")
 
 
@@ -329,7 +596,7 @@ def test_a_listing_without_its_container(backend):
 FORK = """
 import os, sys, warnings
 warnings.simplefilter("always")
-from s3dlio.errors import StorageError
+from s3dlio.errors import ClosedError, StorageError
 from s3dlio.storage import ForkWarning, NativeStore, StorageOptions, inheritance, open_store
 from s3dlio.uri import Uri
 def check(condition, said):
@@ -399,7 +666,13 @@ listing = native.list()
 check("refused" in attempt(native), "parent")
 writer = native.open_writer("k")
 def child():
-    for call in (lambda: native.head("k"), lambda: next(listing), lambda: writer.write(b"1"),
+    try:
+        writer.write(b"1")
+    except ClosedError as error:
+        check("forked" in str(error), str(error))
+    else:
+        check(False, "no error of the writer")
+    for call in (lambda: native.head("k"), lambda: next(listing),
                  lambda: NativeStore(Uri.parse("s3://c"), StorageOptions(**dead)).head("k")):
         try:
             call()

@@ -1,8 +1,12 @@
+import io
+import tempfile
+
 import pyarrow as pa
 import pytest
 
+from s3dlio.errors import StorageError
 from s3dlio.storage import spool as spool_module
-from s3dlio.storage.spool import Spool
+from s3dlio.storage.spool import Spool, SpoolSink
 
 
 @pytest.mark.parametrize("limit", [1 << 20, 10, 0])
@@ -28,3 +32,41 @@ def test_large_spools_are_on_disk(monkeypatch):
     spool.write(b"1")
     assert spool._on_disk
     spool.close()
+
+
+@pytest.mark.parametrize("limit", [1 << 20, 4])
+def test_a_sink_sends_everything_at_once(monkeypatch, limit):
+    monkeypatch.setattr(spool_module, "_MEMORY_BYTES", limit)
+    sent = []
+    sink = SpoolSink("u", lambda data: sent.append(data.to_pybytes()))
+    sink.write(b"one")
+    sink.flush()
+    assert sent == []
+    sink.write(pa.py_buffer(b" two"))
+    sink.publish()
+    assert sent == [b"one two"]
+    assert sink._spool._file.closed
+
+
+@pytest.mark.parametrize("limit", [1 << 20, 4])
+def test_a_sink_that_is_discarded_sends_nothing(monkeypatch, limit):
+    monkeypatch.setattr(spool_module, "_MEMORY_BYTES", limit)
+    sent = []
+    sink = SpoolSink("u", sent.append)
+    sink.write(b"one two")
+    sink.discard()
+    sink.discard()
+    assert sent == []
+    assert sink._spool._file.closed
+
+
+def test_a_full_disk_is_an_error_of_the_write_that_meets_it(monkeypatch):
+    """Also for what was in memory before: nothing waits in a buffer for a later call."""
+    monkeypatch.setattr(spool_module, "_MEMORY_BYTES", 4)
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: io.FileIO("/dev/full", "r+"))
+    sink = SpoolSink("s3://b/k", lambda _: None)
+    sink.write(b"one")
+    with pytest.raises(StorageError, match="Free some space, or set TMPDIR") as caught:
+        sink.write(b" two")
+    assert (caught.value.uri, caught.value.operation, caught.value.retryable) == ("s3://b/k", "write", False)
+    sink.discard()

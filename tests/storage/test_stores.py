@@ -7,9 +7,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from s3dlio.storage import ArrowStore, LocalStore, MemoryStore, NativeStore, RemoteStore, open_store
+from s3dlio.storage.direct import DirectStore
 from s3dlio.testing import StoreSuite, store_machine
 
-from .raw_objects import RawAzureByArrow, RawAzureByObstore, RawFiles, RawMemory, RawS3
+from .raw_objects import RawAzureByArrow, RawAzureByObstore, RawFiles, RawGoogle, RawMemory, RawS3
 
 
 class TestMemory(StoreSuite):
@@ -38,6 +39,21 @@ class TestLocal(StoreSuite):
     def store(self, tmp_path):
         with open_store(tmp_path) as store:
             assert isinstance(store, LocalStore)
+            yield store
+
+    @pytest.fixture
+    def raw(self):
+        return RawFiles("/")
+
+
+class TestDirect(StoreSuite):
+    @pytest.fixture
+    def prefix(self, tmp_path):
+        return str(tmp_path).strip("/")
+
+    @pytest.fixture
+    def store(self):
+        with DirectStore() as store:
             yield store
 
     @pytest.fixture
@@ -130,6 +146,24 @@ class TestMotoAutomatic(S3Suite):
             yield store
 
 
+class GoogleSuite(S3Suite):
+    server_fixture = "google_environment"
+
+    @pytest.fixture
+    def raw(self, server):
+        raw = RawGoogle(server, server.container)
+        yield raw
+        raw.close()
+
+
+class TestGoogleNative(GoogleSuite):
+    backend = "native"
+
+
+class TestGoogleArrow(GoogleSuite):
+    backend, lists_etags = "arrow", False
+
+
 @pytest.mark.servers
 class TestRadosgwNative(S3Suite):
     backend, server_fixture = "native", "radosgw_environment"
@@ -143,6 +177,7 @@ class TestRadosgwArrow(S3Suite):
 @pytest.mark.servers
 class TestAzuriteNative(S3Suite):
     backend, server_fixture = "native", "azurite_environment"
+    keeps_parts_of_others = False
 
     @pytest.fixture
     def raw(self, server):
@@ -152,7 +187,7 @@ class TestAzuriteNative(S3Suite):
 @pytest.mark.servers
 class TestAzuriteArrow(S3Suite):
     backend, server_fixture, lists_etags = "arrow", "azurite_environment", False
-    replaces_atomically = False
+    replaces_atomically = keeps_parts_of_others = False
 
     @pytest.fixture
     def raw(self, server):
@@ -165,6 +200,10 @@ TestMemoryMachine.settings = settings(max_examples=100, stateful_step_count=40, 
 
 def test_machine_on_local_files(tmp_path):
     run_machine(lambda: open_store(tmp_path), str(tmp_path), examples=40)
+
+
+def test_machine_on_direct(tmp_path):
+    run_machine(DirectStore, str(tmp_path).strip("/"), examples=20)
 
 
 def test_machine_on_arrow_over_local_files(tmp_path):

@@ -1,0 +1,51 @@
+"""Bytes through a pyarrow file, and the proof that they came.
+
+pyarrow's S3 file says that it has read as many bytes as were asked for, however many the server sent: behind an answer
+that is too short, with an honest length of its own, the memory stays as it was (seen with pyarrow 26; an object
+replaced by a shorter one between HEAD and GET, a broken cache). So the last bytes are marked before a read, and a
+mark that is still there is read once more with another one.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+__all__ = ["read_into"]
+
+_MARK_BYTES = 16
+"""A mark that is there by chance costs a second small read: one of 256 reads, and a longer mark changes nothing."""
+
+
+def read_into(file: Any, view: memoryview, start: int) -> int:
+    """Fill ``view`` with the file's bytes from ``start`` on; how many of them came, counted from its beginning."""
+    size = len(view)
+    mark = os.urandom(min(_MARK_BYTES, size))
+    view[size - len(mark) :] = mark
+    done = _fill(file, view, start)
+    if done < size:
+        return done
+    sure = size - _common_end(bytes(view[size - len(mark) :]), mark)
+    if sure == size:
+        return size
+    doubtful = mark[sure - size :]
+    view[sure:] = bytes(byte ^ 0xFF for byte in doubtful)
+    again = _fill(file, view[sure:], start + sure)
+    return size if again == size - sure and view[sure:] == doubtful else sure
+
+
+def _fill(file: Any, view: memoryview, start: int) -> int:
+    file.seek(start)
+    done = 0
+    while done < len(view):
+        count = file.readinto(view[done:])
+        if count == 0:
+            break
+        done += count
+    return done
+
+
+def _common_end(first: bytes, second: bytes) -> int:
+    """How many last bytes are the same."""
+    pairs = zip(reversed(first), reversed(second), strict=True)
+    return next((number for number, (one, other) in enumerate(pairs) if one != other), len(first))

@@ -1,0 +1,171 @@
+"""Buckets and containers as a whole: made, removed, listed.
+
+Through the arrow engine, whose SDKs have these requests; the native engine has none of them. Each call is a few
+requests. Must not know: objects.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.fs as pafs
+
+from s3dlio.errors import ExistsError, OptionError, StorageError
+from s3dlio.storage.arrow_client import make_filesystem
+from s3dlio.storage.arrow_errors import translating_arrow
+from s3dlio.storage.container import Container
+from s3dlio.storage.fork_gate import passing
+from s3dlio.storage.inheritance import claim, lost
+from s3dlio.storage.open import locate
+from s3dlio.storage.options import StorageOptions
+from s3dlio.storage.translate import translating_os
+from s3dlio.uri import Uri
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Mapping
+    from typing import TypeAlias
+
+    UriLike: TypeAlias = str | os.PathLike[str] | Uri
+    Options: TypeAlias = StorageOptions | Mapping[str, Any] | None
+
+__all__ = ["create_bucket", "delete_bucket", "list_buckets", "mkdir"]
+
+_REMOTE = ("s3", "az", "gs")
+
+
+def create_bucket(uri: UriLike, *, exist_ok: bool = False, storage_options: Options = None) -> None:
+    """Make an empty bucket (S3, Google) or container (Azure).
+
+    Args:
+        uri: of the bucket, such as ``s3://bucket``.
+        exist_ok: one that is there already is no error.
+        storage_options: how to reach the server. S3 buckets are made in its ``region``, Google's in ``project_id``.
+
+    Raises:
+        ExistsError: there is one, and ``exist_ok`` is False.
+        OptionError: the URI names an object, or no object server.
+    """
+    parsed = _bucket(uri, "create bucket")
+    with _reaching(parsed, storage_options, "create bucket") as filesystem:
+        if filesystem.get_file_info(parsed.container).type != pafs.FileType.NotFound:
+            if exist_ok:
+                return
+            raise ExistsError(
+                f"create bucket {parsed}: it exists, expected a free name. Choose another, or pass exist_ok=True.",
+                uri=str(parsed),
+                operation="create bucket",
+            )
+        filesystem.create_dir(parsed.container)
+
+
+def delete_bucket(uri: UriLike, *, storage_options: Options = None) -> None:
+    """Remove a bucket or container that holds no objects.
+
+    Args:
+        uri: of the bucket, such as ``s3://bucket``.
+        storage_options: how to reach the server.
+
+    Raises:
+        NotFoundError: there is none.
+        StorageError: it is not empty; nothing was removed.
+    """
+    parsed = _bucket(uri, "delete bucket")
+    store, _ = locate(parsed, storage_options=storage_options)
+    with store:
+        # Asked first, because pyarrow would remove the objects too. Directory markers go with the bucket.
+        if next(store.list(), None) is not None:
+            raise StorageError(
+                f"delete bucket {parsed}: found objects in it, expected none. "
+                "Delete them first: s3dlio.delete(uri, recursive=True).",
+                uri=str(parsed),
+                operation="delete bucket",
+            )
+    with _reaching(parsed, storage_options, "delete bucket") as filesystem:
+        filesystem.delete_dir(parsed.container)
+
+
+def list_buckets(uri: str = "s3://", *, storage_options: Options = None) -> list[str]:
+    """The names of all buckets or containers that the credentials may list, sorted.
+
+    Args:
+        uri: scheme of the provider, ``"s3://"`` or ``"az://"``.
+        storage_options: how to reach the server.
+
+    Raises:
+        OptionError: a scheme without a listing: Google's is in neither engine.
+    """
+    scheme = re.match(r"(\w*)", uri)
+    if scheme is None or scheme[1] not in {"s3", "az"}:
+        raise OptionError(
+            f"list buckets {uri!r}: this scheme has no listing of buckets here, expected 's3://' or 'az://'. "
+            "For Google use: gcloud storage ls",
+            field="uri",
+        )
+    # A container is only needed to speak of; the root of the filesystem is what is listed.
+    parsed = Uri(scheme[1], "", "")
+    with _reaching(parsed, storage_options, "list buckets") as filesystem:
+        return sorted(info.path for info in filesystem.get_file_info(pafs.FileSelector("")))
+
+
+def mkdir(uri: UriLike, *, storage_options: Options = None) -> None:
+    """Make a directory, with its parents; one that is there is no error.
+
+    On an object server a directory is what keys have in common, so below a bucket this only checks that the
+    bucket exists; of a bucket itself, it makes the bucket.
+
+    Args:
+        uri: a local path, a bucket, or a prefix in one.
+        storage_options: how to reach the server.
+
+    Raises:
+        NotFoundError: the bucket of a prefix does not exist.
+        ExistsError: a file of that name is in the way.
+    """
+    parsed = Uri.parse(uri)
+    if parsed.scheme in {"file", "direct"}:
+        with translating_os("mkdir", str(parsed)):
+            Path(parsed.path).mkdir(parents=True, exist_ok=True)
+    elif not parsed.key and parsed.scheme in _REMOTE:
+        create_bucket(parsed, exist_ok=True, storage_options=storage_options)
+    else:
+        store, key = locate(parsed, storage_options=storage_options)
+        with store:
+            next(store.list(key), None)
+
+
+def _bucket(uri: UriLike, operation: str) -> Uri:
+    parsed = Uri.parse(uri)
+    if parsed.scheme not in _REMOTE or parsed.key:
+        raise OptionError(
+            f"{operation} {parsed}: expected the URI of a bucket or container, such as s3://bucket. "
+            "For a directory use mkdir and delete.",
+            field="uri",
+        )
+    return parsed
+
+
+@contextlib.contextmanager
+def _reaching(uri: Uri, storage_options: Options, operation: str) -> Iterator[Any]:
+    """The pyarrow filesystem of the provider, which may make and remove buckets; errors translated."""
+    options = storage_options
+    if not isinstance(options, StorageOptions):
+        options = StorageOptions.from_env(uri.scheme, **(options or {}))
+    if options.endpoint_urls:  # servers of the same buckets: one of them is enough
+        options = options.replace(endpoint_url=options.endpoint_urls[0], endpoint_urls=())
+    shown = str(uri) if uri.container else f"{uri.scheme}://"
+    if uri.scheme == "az":
+        if lost("azure"):
+            raise StorageError(
+                f"{operation} {shown}: pyarrow's Azure client was used before this process was forked, expected a "
+                "fresh process. Start workers by 'spawn' or 'forkserver'.",
+                uri=shown,
+                operation=operation,
+                attempts=0,
+            )
+        claim("azure")
+    with passing(), translating_arrow(operation, shown, Container.of(uri, options)):
+        yield make_filesystem(uri, options, buckets=True)

@@ -1,0 +1,106 @@
+"""``ls``, ``stat``, ``buckets``, ``mkdir``."""
+
+import json
+
+import pytest
+
+from s3dlio.storage import open_store
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for name, size in {"a": 1, "d/b": 20, "d/e/c": 3_000, "d.x": 0}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(size))
+    return tmp_path
+
+
+def test_ls_in_a_pipe_is_a_line_an_object(output, root):
+    lines = [f"3\tfile://{root}/a.bin", f"0\tfile://{root}/b.txt"]
+    assert output("ls", root).decode().splitlines() == lines
+    assert output("ls", root, "--pattern", r"\.txt$").decode().splitlines() == lines[1:]
+    assert output("ls", root / "nothing") == b""
+    assert output("ls", root / "a.bin").decode().splitlines() == lines[:1]
+    assert output("ls", root / "a.bin", "--pattern", "txt") == b""
+
+
+def test_directories_as_one_line(output, tree):
+    lines = output("ls", "-d", tree).decode().splitlines()
+    assert lines == [f"1\tfile://{tree}/a", f"0\tfile://{tree}/d.x", f"3020\tfile://{tree}/d/"]
+    assert output("ls", "--no-recursive", f"{tree}/d/").decode().splitlines() == [
+        f"20\tfile://{tree}/d/b",
+        f"3000\tfile://{tree}/d/e/",
+    ]
+    assert len(output("ls", "-r", tree).splitlines()) == 4
+
+
+def test_human_sizes_and_long_lines(output, tree):
+    assert f"3.0 kB\tfile://{tree}/d/e/c" in output("ls", "-H", tree).decode().splitlines()
+    size, time, etag, uri = output("ls", "-l", f"{tree}/d/e").decode().rstrip("\n").split("\t")
+    assert (size, uri) == ("3000", f"file://{tree}/d/e/c")
+    assert time.startswith("20")
+    assert etag
+
+
+def test_ls_on_a_terminal_is_a_table(on_terminal, root):
+    code, shown = on_terminal("ls", root)
+    assert code == 0
+    assert "2 objects, 3 B" in shown
+    assert all(len(line) <= 80 for line in shown.splitlines())
+    code, shown = on_terminal("ls", "-l", root)
+    assert code == 0
+    assert "modified" in shown
+    assert all(len(line) <= 80 for line in shown.splitlines())
+
+
+def test_ls_json(output, root, tree):
+    entries = [json.loads(line) for line in output("ls", root, "--json").splitlines()]
+    assert [(entry["uri"], entry["size"]) for entry in entries] == [
+        (f"file://{root}/a.bin", 3),
+        (f"file://{root}/b.txt", 0),
+    ]
+    assert set(entries[0]) == {"uri", "size", "etag", "last_modified"}
+    (directory,) = [json.loads(line) for line in output("ls", "-d", "--json", f"{tree}/d", "--pattern", "e/")
+                    .splitlines()]  # fmt: skip
+    assert directory == {"uri": f"file://{tree}/d/e/", "size": 3000, "objects": 1}
+
+
+def test_stat(output, root):
+    shown = json.loads(output("stat", root / "a.bin"))
+    assert shown["size"] == 3
+    assert set(shown) == {"key", "size", "etag", "last_modified"}
+    lines = output("stat", "--json", root / "a.bin", root / "b.txt").splitlines()
+    assert [json.loads(line)["size"] for line in lines] == [3, 0]
+
+
+def test_buckets(call, output, refused, moto_environment):
+    assert "s3://bucket" in output("buckets").decode().splitlines()
+    assert {"uri": "s3://bucket"} in [json.loads(line) for line in output("ls", "s3://", "--json").splitlines()]
+    assert output("mkdir", "s3://made-by-mkdir") == b""
+    assert output("mkdir", "s3://made-by-mkdir") == b"", "one that exists is no error"
+    assert output("buckets", "s3://made-by-create", "--create") == b""
+    assert "exists" in refused(1, "buckets", "s3://made-by-create", "--create")
+    with open_store("s3://made-by-create") as store:
+        store.put("x", b"x")
+        assert "objects in it" in refused(1, "buckets", "s3://made-by-create", "--delete")
+        store.delete("x")
+    for name in ("made-by-mkdir", "made-by-create"):
+        assert output("buckets", f"s3://{name}", "--delete") == b""
+    assert not [line for line in output("buckets").splitlines() if b"made-by" in line]
+
+
+def test_mkdir_of_a_directory(output, tmp_path):
+    output("mkdir", tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_ls_of_a_server(output, moto_environment):
+    bucket = moto_environment.new_container()
+    with open_store(f"s3://{bucket}") as store:
+        for key in ("x/a", "x/b/c", "y"):
+            store.put(key, b"12345")
+    assert output("ls", "-d", f"s3://{bucket}").decode().splitlines() == [
+        f"10\ts3://{bucket}/x/",
+        f"5\ts3://{bucket}/y",
+    ]
+    assert output("ls", f"s3://{bucket}/x/b/c").decode().splitlines() == [f"5\ts3://{bucket}/x/b/c"]

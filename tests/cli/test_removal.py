@@ -1,0 +1,83 @@
+"""``rm``."""
+
+import pytest
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for name in ("t/a.x", "t/d/b.x", "t/d/c", "u"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"1")
+    return tmp_path
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_objects(output, tree):
+    assert output("rm", tree / "u") == b""
+    assert output("rm", tree / "u") == b"", "none there is no error, as on S3"
+    assert output("rm", tree / "t/a.x", tree / "t/d/c") == b""
+    assert files(tree) == ["t/d/b.x"]
+
+
+def test_a_directory_needs_r(output, tree):
+    assert output("rm", tree / "t") == b"", "there is no such object, as on S3"
+    assert len(files(tree)) == 4
+
+
+def test_a_tree_needs_an_answer_or_yes(refused, output, tree):
+    said = refused(2, "rm", "-r", tree / "t")
+    assert "3 objects, 3 B" in said
+    assert "--yes" in said
+    assert len(files(tree)) == 4
+    assert output("rm", "-r", "--yes", tree / "t") == b""
+    assert files(tree) == ["u"]
+    assert output("rm", "-r", "--yes", tree / "t") == b""
+    assert output("rm", "-r", tree / "none") == b"", "nothing to ask about"
+
+
+@pytest.mark.parametrize(("answer", "left"), [(b"y\n", ["u"]), (b"n\n", ["t/a.x", "t/d/b.x", "t/d/c", "u"])])
+def test_asking_on_a_terminal(on_terminal, tree, answer, left):
+    code, shown = on_terminal("rm", "-r", tree / "t", answer=answer)
+    assert "Delete 3 objects, 3 B" in shown
+    assert code == (0 if answer == b"y\n" else 1)
+    assert files(tree) == left
+
+
+def test_dry_run(output, tree):
+    assert output("rm", "-r", "--dry-run", tree / "t").decode().splitlines() == [
+        f"file://{tree}/t/{name}" for name in ("a.x", "d/b.x", "d/c")
+    ]
+    assert output("rm", "-n", tree / "u").decode().splitlines() == [f"file://{tree}/u"]
+    assert len(files(tree)) == 4
+
+
+def test_a_pattern(output, tree):
+    assert output("rm", "-y", f"{tree}/t/**/*.x") == b""
+    assert files(tree) == ["t/d/c", "u"]
+
+
+@pytest.mark.parametrize("what", ["t", "t/", "t/**", "t/*/c", "t/**/c"])
+def test_what_links_to_directories_lead_to_stays(output, tree, what):
+    elsewhere = tree / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "c").write_bytes(b"1")
+    (tree / "t/link").symlink_to(elsewhere, target_is_directory=True)
+    assert output("rm", "-r", "-y", f"{tree}/{what}") == b""
+    assert (elsewhere / "c").exists()
+    assert not (tree / "t/d/c").exists()
+
+
+@pytest.mark.parametrize("root", ["/", "file:///", "direct:///", "/**", "/**/c"])
+def test_the_root_of_this_machine_is_refused(refused, root):
+    assert "every file of this machine" in refused(2, "rm", "-r", "--dry-run", root)
+
+
+def test_a_server(call, output, tree, moto_environment):
+    bucket = moto_environment.new_container()
+    output("cp", "-r", tree, f"s3://{bucket}/x")
+    said = call("rm", "-r", "-y", "-v", f"s3://{bucket}/x").err.decode()
+    assert f"deleted s3://{bucket}/x/t/d/c" in said
+    assert output("ls", f"s3://{bucket}") == b""

@@ -1,0 +1,99 @@
+"""Buckets made, listed and removed, on every provider."""
+
+import pytest
+
+from s3dlio.errors import ExistsError, NotFoundError, OptionError, StorageError
+from s3dlio.storage.buckets import create_bucket, delete_bucket, list_buckets, mkdir
+from s3dlio.storage.objects import delete, get, put_bytes
+
+
+@pytest.fixture(
+    params=[
+        "moto_environment",
+        "google_environment",
+        pytest.param("radosgw_environment", marks=pytest.mark.servers),
+        pytest.param("azurite_environment", marks=pytest.mark.servers),
+    ]
+)
+def provider(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def uri(provider):
+    return f"{provider.scheme}://made-by-{provider.scheme}-test"
+
+
+def test_life_of_a_bucket(provider, uri):
+    create_bucket(uri)
+    put_bytes(f"{uri}/a/b", b"1")
+    assert get(f"{uri}/a/b") == b"1"
+    with pytest.raises(ExistsError, match="it exists, expected a free name"):
+        create_bucket(uri)
+    create_bucket(uri, exist_ok=True)
+    assert get(f"{uri}/a/b") == b"1"
+    with pytest.raises(StorageError, match="found objects in it"):
+        delete_bucket(uri)
+    assert get(f"{uri}/a/b") == b"1"
+    delete(f"{uri}/a/b")
+    if provider.scheme != "gs":
+        assert {uri.partition("://")[2], provider.container} <= set(list_buckets(f"{provider.scheme}://"))
+    delete_bucket(uri)
+    with pytest.raises(NotFoundError, match="does not exist"):
+        delete_bucket(uri)
+    with pytest.raises(NotFoundError, match="does not exist"):
+        mkdir(f"{uri}/prefix/")
+
+
+def test_mkdir_of_a_bucket_makes_it_and_of_a_prefix_nothing(provider, uri):
+    mkdir(uri)
+    mkdir(uri)
+    mkdir(f"{uri}/prefix/")
+    delete_bucket(uri)
+
+
+def test_mkdir_of_a_path(tmp_path):
+    mkdir(tmp_path / "a" / "b")
+    mkdir(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ExistsError):
+        mkdir(tmp_path / "file")
+    mkdir("memory://buckets-test/a")
+
+
+@pytest.mark.parametrize("call", [create_bucket, delete_bucket])
+@pytest.mark.parametrize("uri", ["s3://bucket/key", "/tmp/x", "memory://name"])
+def test_not_a_bucket(call, uri):
+    with pytest.raises(OptionError, match="expected the URI of a bucket"):
+        call(uri)
+
+
+@pytest.mark.parametrize("uri", ["gs://", "file:///", "", "x"])
+def test_no_listing(uri):
+    with pytest.raises(OptionError, match="no listing of buckets"):
+        list_buckets(uri)
+
+
+def test_no_server(nobody_listens):
+    options = {"endpoint_url": nobody_listens, "max_attempts": 1, "access_key_id": "a", "secret_access_key": "b"}
+    with pytest.raises(StorageError, match="create bucket s3://refused"):
+        create_bucket("s3://refused", storage_options=options)
+
+
+@pytest.fixture
+def nobody_listens():
+    """A port that nobody listens on."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def test_several_endpoints_with_the_same_buckets(moto_environment):
+    url = moto_environment.endpoint_url
+    options = {"endpoint_urls": (url, url.replace("127.0.0.1", "localhost"))}
+    create_bucket("s3://made-by-endpoints-test", storage_options=options)
+    assert "made-by-endpoints-test" in list_buckets(storage_options=options)
+    delete_bucket("s3://made-by-endpoints-test", storage_options=options)

@@ -1,0 +1,274 @@
+"""Processes that end in the middle of a transfer: by Ctrl-C, which leaves no trace, and by SIGKILL, which leaves no
+object."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from s3dlio.errors import NotFoundError
+from s3dlio.storage import open_store
+
+from ..servers.fault_actions import delay_first_byte, stall
+
+LIMIT_S = 1.0
+"""From Ctrl-C to the end of the process."""
+
+PREPARE = """
+import os, sys, warnings
+import s3dlio
+from s3dlio.storage import open_store
+warnings.simplefilter("error")
+"""
+
+PART = 16 << 20
+PARTS = 6  # more than are on their way at a time
+
+
+@contextlib.contextmanager
+def running(script, *arguments):
+    """A process of its own; killed if the test forgets it."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", PREPARE + script, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def interrupt(process):
+    """Press Ctrl-C; what the process wrote to stderr. It must end in time, by the interrupt."""
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    took = time.monotonic() - began
+    assert process.returncode == -signal.SIGINT, said
+    assert "KeyboardInterrupt" in said
+    assert "Exception ignored" not in said, said
+    assert took < LIMIT_S, f"{took:.2f} s"
+    return said
+
+
+def wait_for(rule, process):
+    """Until the proxy has got there; a process that dies first is an error with its words."""
+    while not rule.reached.wait(0.2):
+        assert process.poll() is None, process.communicate()[1]
+
+
+def names(directory):
+    return [path.name for path in directory.iterdir()]
+
+
+WRITE = f"""
+data = os.urandom({PART} // 4)
+with open_store(sys.argv[1], backend=sys.argv[2]) as store, store.open_writer("new") as writer:
+    for _ in range(4 * {PARTS}):
+        writer.write(data)
+"""
+
+PUT = f"""
+with open_store(sys.argv[1], backend=sys.argv[2]) as store:
+    store.put("new", os.urandom({PART}) * {PARTS})
+"""
+
+SMALL_PUT = """
+with open_store(sys.argv[1], backend=sys.argv[2]) as store:
+    store.put("new", b"small")
+"""
+
+UPLOAD = """
+from s3dlio.transfer.upload import upload
+upload(sys.argv[3], sys.argv[1] + "new", storage_options={"backend": sys.argv[2]})
+"""
+
+DOWNLOAD = """
+from s3dlio.transfer.download import download
+download(sys.argv[1] + "old", sys.argv[3], storage_options={"backend": sys.argv[2]})
+"""
+
+GET = """
+with open_store(sys.argv[1], backend=sys.argv[2]) as store:
+    store.get("old")
+"""
+
+
+def check_upload(faulty, *, stuck):
+    """Nothing came of an interrupted upload.
+
+    pyarrow has no means to abort one: there the object is whole or not there, and the upload may stay pending. So it
+    may where the server has stopped answering, which would have to be waited for.
+    """
+    found = faulty.raw.read("new")
+    if faulty.backend == "native" or stuck:
+        assert found is None, f"published {len(found)} bytes"
+    assert found is None or len(found) == PART * PARTS
+    if faulty.backend == "native" and not stuck:
+        assert faulty.raw.unfinished("") == [], "a multipart upload is left behind"
+
+
+slow_or_stuck = pytest.mark.parametrize("stuck", [False, True], ids=["slow", "stuck"])
+
+
+def trouble(stuck):
+    """A server that takes 0.3 s for each request, or one that has stopped answering."""
+    return delay_first_byte(None if stuck else 0.3)
+
+
+@slow_or_stuck
+@pytest.mark.parametrize("script", [WRITE, PUT], ids=["writer", "put"])
+def test_interrupt_of_a_multipart_upload(faulty, stuck, script):
+    """At its second part."""
+    rule = faulty.proxy.fail(trouble(stuck), method="PUT", query="partNumber=([2-9]|1.)", times=None)
+    with running(script, faulty.uri(), faulty.backend) as process:
+        wait_for(rule, process)
+        interrupt(process)
+    check_upload(faulty, stuck=stuck)
+
+
+def test_interrupt_of_a_small_put(faulty):
+    """The server never gets to answer; whether the object is there is not known, but half of it is not."""
+    rule = faulty.proxy.fail(stall(), method="PUT", times=None)
+    with running(SMALL_PUT, faulty.uri(), faulty.backend) as process:
+        wait_for(rule, process)
+        interrupt(process)
+    assert faulty.raw.read("new") in {None, b"small"}
+    assert faulty.raw.unfinished("") == []
+
+
+@slow_or_stuck
+def test_interrupt_of_upload(faulty, stuck, tmp_path):
+    (tmp_path / "file").write_bytes(os.urandom(PART) * PARTS)
+    rule = faulty.proxy.fail(trouble(stuck), method="PUT", query="partNumber=([2-9]|1.)", times=None)
+    with running(UPLOAD, faulty.uri(), faulty.backend, str(tmp_path / "file")) as process:
+        wait_for(rule, process)
+        interrupt(process)
+    check_upload(faulty, stuck=stuck)
+    assert names(tmp_path) == ["file"]
+
+
+@slow_or_stuck
+def test_interrupt_of_upload_of_a_tree(faulty, stuck, tmp_path):
+    """What was finished stays; of the rest there is nothing."""
+    for number in range(40):
+        (tmp_path / f"{number:02d}").write_bytes(b"x" * 10_000)
+    rule = faulty.proxy.fail(trouble(stuck), method="PUT", skip=20, times=None)
+    with running(UPLOAD, faulty.uri(), faulty.backend, str(tmp_path)) as process:
+        wait_for(rule, process)
+        interrupt(process)
+    assert faulty.raw.unfinished("") == []
+    with open_store(faulty.uri(), endpoint_url=faulty.proxy.upstream.endpoint_url, backend="arrow") as store:
+        sizes = [row["size"] for page in store.list() for row in page.to_pylist()]
+    assert set(sizes) <= {10_000}
+
+
+@slow_or_stuck
+def test_interrupt_of_download(faulty, stuck, tmp_path):
+    faulty.raw.write("old", bytes(3 * PART))
+    rule = faulty.proxy.fail(trouble(stuck), method="GET", path="/old$", skip=1, times=None)
+    with running(DOWNLOAD, faulty.uri(), faulty.backend, str(tmp_path / "file")) as process:
+        wait_for(rule, process)
+        interrupt(process)
+    assert names(tmp_path) == []
+
+
+@slow_or_stuck
+def test_interrupt_of_download_of_a_tree(faulty, stuck, tmp_path):
+    for number in range(40):
+        faulty.raw.write(f"old/{number:02d}", b"x" * 10_000)
+    rule = faulty.proxy.fail(trouble(stuck), method="GET", path="/old/", skip=20, times=None)
+    with running(DOWNLOAD, faulty.uri(), faulty.backend, str(tmp_path / "tree")) as process:
+        wait_for(rule, process)
+        interrupt(process)
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.stat().st_size for path in left} <= {10_000}
+    assert not [path for path in left if path.name.startswith(".")]
+
+
+def test_interrupt_of_a_stalled_read(faulty):
+    faulty.raw.write("old", bytes(100_000))
+    rule = faulty.proxy.fail(stall(after=50_000), method="GET", times=None)
+    with running(GET, faulty.uri(), faulty.backend) as process:
+        wait_for(rule, process)
+        interrupt(process)
+
+
+def test_interrupt_of_a_listing(faulty):
+    script = "list(open_store(sys.argv[1], backend=sys.argv[2]).list())"
+    rule = faulty.proxy.fail(stall(), query="list-type", times=None)
+    with running(script, faulty.uri(), faulty.backend) as process:
+        wait_for(rule, process)
+        interrupt(process)
+
+
+LOCAL_WRITE = """
+key = sys.argv[1].partition("://")[2].lstrip("/") + "/new"
+with open_store(sys.argv[1]) as store, store.open_writer(key) as writer:
+    writer.write(bytes(5 << 20))
+    print("ready", flush=True)
+    for line in sys.stdin:
+        pass
+"""
+
+
+@pytest.mark.parametrize("scheme", ["file", "direct"])
+def test_interrupt_of_a_local_writer(disk, scheme):
+    with running(LOCAL_WRITE, f"{scheme}://{disk}") as process:
+        assert process.stdout.readline() == "ready\n", process.communicate()[1]
+        assert len(names(disk)) == 1
+        interrupt(process)
+    assert names(disk) == []
+
+
+@pytest.mark.parametrize("scheme", ["file", "direct"])
+def test_a_killed_local_writer(disk, scheme):
+    """A temporary file may stay, which no listing shows; a later writer is not hindered."""
+    key = f"{str(disk)[1:]}/new"
+    with running(LOCAL_WRITE, f"{scheme}://{disk}") as process:
+        assert process.stdout.readline() == "ready\n", process.communicate()[1]
+        process.kill()
+        process.wait()
+    assert all(name.startswith(".s3dlio-") for name in names(disk))
+    with open_store(f"{scheme}://{disk}") as store:
+        assert [*store.list(str(disk)[1:])] == []
+        with pytest.raises(NotFoundError):
+            store.head(key)
+        store.put(key, b"later")
+        assert store.get(key).to_pybytes() == b"later"
+        assert [row["key"] for page in store.list(str(disk)[1:]) for row in page.to_pylist()] == [key]
+
+
+@pytest.mark.parametrize("overwriting", [False, True])
+def test_a_killed_remote_writer(faulty, overwriting):
+    """Nothing new is visible; what was there before is."""
+    if overwriting:
+        faulty.raw.write("new", b"before")
+    rule = faulty.proxy.fail(delay_first_byte(), method="PUT", query="partNumber=([2-9]|1.)", times=None)
+    with running(WRITE, faulty.uri(), faulty.backend) as process:
+        wait_for(rule, process)
+        process.kill()
+        process.wait()
+    faulty.proxy.clear()
+    expected = b"before" if overwriting else None
+    assert faulty.raw.read("new") == expected
+    with faulty.open() as store:
+        keys = [row["key"] for page in store.list() for row in page.to_pylist()]
+        assert keys == (["new"] if overwriting else [])
+        store.put("new", b"later")
+    assert faulty.raw.read("new") == b"later"
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A directory on a file system that has O_DIRECT."""
+    return tmp_path
