@@ -80,7 +80,7 @@ def delete_bucket(uri: UriLike, *, storage_options: Options = None) -> None:
         if next(store.list(), None) is not None:
             raise StorageError(
                 f"delete bucket {parsed}: found objects in it, expected none. "
-                "Delete them first: s3dlio.delete(uri, recursive=True).",
+                "Delete them first: s3dlio.delete(uri, recursive=True, whole_container=True), or s3dlio rm -r.",
                 uri=str(parsed),
                 operation="delete bucket",
             )

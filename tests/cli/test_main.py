@@ -210,3 +210,11 @@ def test_an_interrupted_standard_input_publishes_nothing(command, tmp_path):
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (130, b"", b"")
     assert everything_in(tmp_path) == []
+
+
+def test_without_a_script():
+    """``python -m s3dlio.cli``."""
+    command = [sys.executable, "-m", "s3dlio.cli", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "bench" in done.stdout

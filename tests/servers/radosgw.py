@@ -55,7 +55,7 @@ mon data = {folder}/mon
 osd data = {folder}/osd
 rgw data = {folder}/rgw
 keyring = {folder}/keyring
-rgw frontends = beast endpoint=127.0.0.1:{port}
+rgw frontends = beast endpoint=127.0.0.1:{port} tcp_nodelay=1
 rgw dns name = localhost
 debug rgw = 0
 debug ms = 0
