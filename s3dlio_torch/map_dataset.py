@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.data import Dataset
 
 import s3dlio
-from s3dlio.dataset import list_for_workers
+from s3dlio.datasets import list_for_workers
 from s3dlio_torch.tensors import to_tensors
 
 if TYPE_CHECKING:

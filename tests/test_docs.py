@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import s3dlio
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(?P<before>[^\n]*)\n+```python\n(?P<code>.*?)```", re.DOTALL)
@@ -29,9 +31,16 @@ def blocks():
                 yield pytest.param(match["code"], id=f"{name}:{number}", marks=marks)
 
 
+@pytest.fixture
+def digits(moto_environment, loaded):
+    """The bucket that the pages speak of, with the digits in it and nothing else."""
+    keys = (f"s3://bucket/{key}" for key in s3dlio.list_keys("s3://bucket"))
+    s3dlio.delete([uri for uri in keys if not uri.startswith("s3://bucket/digits/")])
+    return loaded
+
+
 @pytest.fixture(scope="module")
-def digits(moto_server):
-    """The bucket that the pages speak of, with the digits in it."""
+def loaded(moto_server):
     assert moto_server.container == "bucket"
     environment = {**os.environ, **moto_server.environment}
     prepare = [sys.executable, str(ROOT / "examples/digits/prepare.py"), "s3://bucket/digits"]

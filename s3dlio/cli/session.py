@@ -117,7 +117,7 @@ class Session:
         began = time.perf_counter()
         with contextlib.ExitStack() as stack:
             if self.op_log is not None:
-                from s3dlio.storage.op_log import op_log  # noqa: PLC0415 - few commands need it
+                from s3dlio.storage.operation_log.log import op_log  # noqa: PLC0415 - few commands need it
 
                 stack.enter_context(op_log(self.op_log))
             yield

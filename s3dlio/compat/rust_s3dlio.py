@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from s3dlio.dataset import Dataset, dataset, epoch_order
+from s3dlio.datasets import Dataset, dataset, epoch_order
 from s3dlio.errors import OptionError
 from s3dlio.reading import FetchOptions, Request, fetch
 

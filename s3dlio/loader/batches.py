@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from s3dlio.arrays import Batch
-    from s3dlio.dataset import Dataset, StepPlan
-    from s3dlio.dataset.order import Int64s
+    from s3dlio.datasets import Dataset, StepPlan
+    from s3dlio.datasets.order import Int64s
     from s3dlio.loader.options import LoaderOptions
 
 __all__ = ["BatchReader"]

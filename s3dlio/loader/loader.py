@@ -13,8 +13,8 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from s3dlio.arrays import allocate
-from s3dlio.dataset import Dataset, epoch_order
-from s3dlio.dataset import dataset as open_dataset
+from s3dlio.datasets import Dataset, epoch_order
+from s3dlio.datasets import dataset as open_dataset
 from s3dlio.errors import ClosedError, OptionError
 from s3dlio.loader.batches import BatchReader
 from s3dlio.loader.options import LoaderOptions
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from s3dlio.arrays import Allocator, Batch
-    from s3dlio.dataset import Last, StepPlan
-    from s3dlio.dataset.order import Int64s
+    from s3dlio.datasets import Last, StepPlan
+    from s3dlio.datasets.order import Int64s
 
 __all__ = ["DataLoader"]
 

@@ -6,12 +6,12 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from s3dlio.arrays import allocate
-from s3dlio.dataset import StepPlan
+from s3dlio.datasets import StepPlan
 from s3dlio.errors import OptionError
 
 if TYPE_CHECKING:
     from s3dlio.arrays import Allocator
-    from s3dlio.dataset import Last
+    from s3dlio.datasets import Last
 
 __all__ = ["LoaderOptions"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from s3dlio.dataset import ORDER
+from s3dlio.datasets import ORDER
 from s3dlio.errors import StateError
 
 __all__ = ["LoaderState"]

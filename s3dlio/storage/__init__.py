@@ -1,14 +1,15 @@
 """Stores: one union of verbs over memory, local files and object servers; functions on single objects."""
 
-from s3dlio.storage.arrow import ArrowStore
+from s3dlio.storage.arrow.store import ArrowStore
 from s3dlio.storage.buckets import create_bucket, delete_bucket, list_buckets, mkdir
-from s3dlio.storage.credentials import Credentials
+from s3dlio.storage.configuration.credentials import Credentials
+from s3dlio.storage.configuration.options import StorageOptions
 from s3dlio.storage.delete import delete
-from s3dlio.storage.direct import DirectStore
-from s3dlio.storage.direct_io import DirectFallbackWarning
+from s3dlio.storage.direct.io import DirectFallbackWarning
+from s3dlio.storage.direct.store import DirectStore
 from s3dlio.storage.local import LocalStore
 from s3dlio.storage.memory import MemoryStore
-from s3dlio.storage.native import NativeStore
+from s3dlio.storage.native.store import NativeStore
 from s3dlio.storage.objects import (
     ObjectBytes,
     ObjectEntry,
@@ -22,10 +23,9 @@ from s3dlio.storage.objects import (
     put_bytes,
     stat,
 )
-from s3dlio.storage.op_format import read_op_log
-from s3dlio.storage.op_log import op_log
 from s3dlio.storage.open import open_store
-from s3dlio.storage.options import StorageOptions
+from s3dlio.storage.operation_log.format import read_op_log
+from s3dlio.storage.operation_log.log import op_log
 from s3dlio.storage.protocol import (
     LIST_SCHEMA,
     BufferLike,
@@ -35,8 +35,8 @@ from s3dlio.storage.protocol import (
     Store,
     WriteResult,
 )
-from s3dlio.storage.remote import ForkWarning, RemoteStore
-from s3dlio.storage.requests import RequestStatistics
+from s3dlio.storage.requests.policy import RequestStatistics
+from s3dlio.storage.requests.remote import ForkWarning, RemoteStore
 from s3dlio.storage.writing import open_writer
 
 __all__ = [

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.fs as pafs
 
 from s3dlio.errors import ExistsError, OptionError, StorageError
-from s3dlio.storage.arrow_client import make_filesystem
-from s3dlio.storage.arrow_errors import translating_arrow
-from s3dlio.storage.container import Container
-from s3dlio.storage.fork_gate import passing
-from s3dlio.storage.inheritance import claim, lost
+from s3dlio.storage.arrow.client import make_filesystem
+from s3dlio.storage.arrow.errors import translating_arrow
+from s3dlio.storage.configuration.container import Container
+from s3dlio.storage.configuration.options import StorageOptions
 from s3dlio.storage.open import locate
-from s3dlio.storage.options import StorageOptions
+from s3dlio.storage.requests.fork_gate import passing
+from s3dlio.storage.requests.inheritance import claim, lost
 from s3dlio.storage.translate import translating_os
 from s3dlio.uri import Uri
 

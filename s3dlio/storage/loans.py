@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 
 from s3dlio.concurrency import Lock
 from s3dlio.errors import ClosedError, OptionError
-from s3dlio.storage.op_log import active_op_log
+from s3dlio.storage.configuration.options import StorageOptions
 from s3dlio.storage.open import open_store
-from s3dlio.storage.options import StorageOptions
+from s3dlio.storage.operation_log.log import active_op_log
 from s3dlio.uri import Uri
 
 if TYPE_CHECKING:

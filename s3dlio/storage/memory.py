@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from s3dlio.errors import ClosedError
 from s3dlio.storage.arguments import check_key, check_range, check_size_hint, directory, payload, target
-from s3dlio.storage.filesystem import store_filesystem
+from s3dlio.storage.arrow.filesystem import store_filesystem
 from s3dlio.storage.listing import batches
 from s3dlio.storage.protocol import ObjectMeta
 from s3dlio.storage.translate import changed, exists, no_object, past_end

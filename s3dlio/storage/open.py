@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.fs as pafs
 
 from s3dlio.errors import OptionError
-from s3dlio.storage.arrow import ArrowStore
-from s3dlio.storage.direct import DirectStore
+from s3dlio.storage.arrow.store import ArrowStore
+from s3dlio.storage.configuration.options import StorageOptions
+from s3dlio.storage.direct.store import DirectStore
 from s3dlio.storage.local import LocalStore
-from s3dlio.storage.logged import LoggedStore
 from s3dlio.storage.memory import MemoryStore
-from s3dlio.storage.op_log import active_op_log
-from s3dlio.storage.options import StorageOptions
-from s3dlio.storage.remote import RemoteStore
-from s3dlio.storage.resilient import ForeignStore
+from s3dlio.storage.operation_log.log import active_op_log
+from s3dlio.storage.operation_log.store import LoggedStore
+from s3dlio.storage.requests.remote import RemoteStore
+from s3dlio.storage.requests.resilient import ForeignStore
 from s3dlio.uri import Uri
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
-    from s3dlio.storage.op_log import OpLog
+    from s3dlio.storage.operation_log.log import OpLog
     from s3dlio.storage.protocol import Store
 
 __all__ = ["locate", "open_store"]
@@ -85,7 +85,7 @@ def _logged(store: Store, log: OpLog | None) -> Store:
 
 
 def _several(uri: Uri, options: StorageOptions, log: OpLog | None) -> Store:
-    from s3dlio.storage.multi import MultiEndpointStore  # noqa: PLC0415 - few need it, and every import would cost more
+    from s3dlio.storage.multi.store import MultiEndpointStore  # noqa: PLC0415 - few need it, and every import would cost more
 
     wrap = None if log is None else functools.partial(LoggedStore, log=log)  # so that a line says which endpoint it was
     return MultiEndpointStore(uri, options, wrap=wrap)
@@ -116,7 +116,7 @@ def _direct(_uri: Uri, options: StorageOptions) -> Store:
 
 
 def _web(uri: Uri, options: StorageOptions) -> Store:
-    from s3dlio.storage.http import HttpStore  # noqa: PLC0415 - Python's HTTP client costs every import 13 ms
+    from s3dlio.storage.http.store import HttpStore  # noqa: PLC0415 - Python's HTTP client costs every import 13 ms
 
     return HttpStore(uri, options)
 

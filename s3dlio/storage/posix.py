@@ -1,7 +1,7 @@
 """The POSIX calls below ``LocalStore``: pending files, full reads, tree walks.
 
 Owns: the order temporary name -> fsync -> rename or link -> fsync of the directory, so that after a
-crash a name leads to the whole file or to none. Must not know: URIs, the error tree, O_DIRECT (``direct_io``).
+crash a name leads to the whole file or to none. Must not know: URIs, the error tree, O_DIRECT (``direct.io``).
 """
 
 from __future__ import annotations

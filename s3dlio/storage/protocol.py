@@ -9,7 +9,7 @@ Guarantees, for every store and engine (``s3dlio.testing.StoreSuite`` checks the
 - after ``put`` or a writer's ``close`` returns, ``get`` and ``list`` see the object, whole
 - a writer that is aborted, or left by an exception, publishes nothing and changes nothing
 - every verb may be called from any thread at any time; every failure is a StorageError that names the URI
-- every verb works in a forked child, whatever the parent did before (``storage.remote``)
+- every verb works in a forked child, whatever the parent did before (``storage.requests.remote``)
 """
 
 from __future__ import annotations

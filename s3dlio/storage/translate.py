@@ -1,7 +1,7 @@
 """Foreign failures as sentences of the error tree, whatever the engine.
 
 Owns: the wording of what can happen in any store, and the translation of ``OSError`` for local files.
-Must not know: object servers (``failure``) and their engines (``native_errors``, ``arrow_errors``).
+Must not know: object servers (``failure``) and their engines (``native.errors``, ``arrow.errors``).
 """
 
 from __future__ import annotations

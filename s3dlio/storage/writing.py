@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-    from s3dlio.storage.options import StorageOptions
+    from s3dlio.storage.configuration.options import StorageOptions
     from s3dlio.storage.protocol import ObjectWriter, Store, WriteResult
     from s3dlio.uri import Uri
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Self
 
-    from s3dlio.storage.options import StorageOptions
+    from s3dlio.storage.configuration.options import StorageOptions
     from s3dlio.storage.protocol import Store
 
 __all__ = ["Side", "StorageOptionsLike", "UriLike"]

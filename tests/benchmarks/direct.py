@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from s3dlio.storage.aligned import AlignedMemory
-from s3dlio.storage.direct import DirectStore
-from s3dlio.storage.lanes import LANES, PART_BYTES
+from s3dlio.storage.direct.aligned import AlignedMemory
+from s3dlio.storage.direct.lanes import LANES, PART_BYTES
+from s3dlio.storage.direct.store import DirectStore
 from s3dlio.storage.local import LocalStore
 
 if TYPE_CHECKING:

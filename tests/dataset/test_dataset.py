@@ -9,7 +9,7 @@ import pytest
 
 import s3dlio
 from s3dlio.checkpoint import load_state, save_state, steps
-from s3dlio.dataset import dataset, list_for_workers
+from s3dlio.datasets import dataset, list_for_workers
 from s3dlio.errors import FormatError, NotFoundError, OptionError, PreconditionError
 from s3dlio.formats import NpyFormat, RawFormat
 from s3dlio.reading import FetchOptions

@@ -5,7 +5,7 @@ import pickle
 import pyarrow as pa
 import pytest
 
-from s3dlio.dataset import Manifest
+from s3dlio.datasets import Manifest
 from s3dlio.errors import FormatError, NotFoundError, OptionError
 from s3dlio.storage import LocalStore, MemoryStore
 

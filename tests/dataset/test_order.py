@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s3dlio.dataset import ORDER, Permutation, epoch_order
+from s3dlio.datasets import ORDER, Permutation, epoch_order
 
 WORD = 2**64 - 1
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s3dlio.dataset import StepPlan
+from s3dlio.datasets import StepPlan
 from s3dlio.errors import OptionError
 
 JOBS = st.tuples(st.integers(0, 90), st.integers(1, 7), st.integers(1, 6)).flatmap(

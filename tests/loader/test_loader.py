@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from s3dlio import DataLoader
-from s3dlio.dataset import epoch_order
+from s3dlio.datasets import epoch_order
 from s3dlio.errors import ClosedError, OptionError, StateError
 from s3dlio.testing.faults import FaultyStore
 

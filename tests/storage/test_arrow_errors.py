@@ -4,8 +4,8 @@ import pyarrow as pa
 import pytest
 
 from s3dlio.errors import AccessError, NotFoundError, ShortReadError, StorageError, StorageTimeoutError, ThrottledError
-from s3dlio.storage.arrow_errors import read_failure, translating_arrow
-from s3dlio.storage.container import Container
+from s3dlio.storage.arrow.errors import read_failure, translating_arrow
+from s3dlio.storage.configuration.container import Container
 
 S3 = Container("s3://bucket", "bucket", "http://h:1")
 AZURE = Container("az://box", "box")

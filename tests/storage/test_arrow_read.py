@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from s3dlio.storage.arrow_read import read_into
+from s3dlio.storage.arrow.read import read_into
 
 
 class File:

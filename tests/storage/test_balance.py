@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s3dlio.storage.balance import Balancer
+from s3dlio.storage.multi.balance import Balancer
 
 URLS = [f"http://{name}" for name in "abcd"]
 

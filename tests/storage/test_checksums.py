@@ -7,7 +7,7 @@ import re
 import pytest
 
 from s3dlio.storage import StorageOptions, open_store
-from s3dlio.storage.native_client import make_client
+from s3dlio.storage.native.client import make_client
 from s3dlio.uri import Uri
 
 from .recording_server import RecordingServer

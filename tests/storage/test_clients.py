@@ -9,10 +9,11 @@ import threading
 import obstore
 import pytest
 
-from s3dlio.storage import StorageOptions, credentials, open_store
-from s3dlio.storage.arrow_client import make_filesystem
-from s3dlio.storage.credentials import Credentials
-from s3dlio.storage.native_client import make_client
+from s3dlio.storage import StorageOptions, open_store
+from s3dlio.storage.arrow.client import make_filesystem
+from s3dlio.storage.configuration import credentials
+from s3dlio.storage.configuration.credentials import Credentials
+from s3dlio.storage.native.client import make_client
 from s3dlio.uri import Uri
 
 from .recording_server import RecordingServer

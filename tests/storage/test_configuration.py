@@ -7,8 +7,8 @@ import pytest
 
 from s3dlio.errors import AccessError, OptionError, StorageError
 from s3dlio.storage import StorageOptions, open_store
-from s3dlio.storage.credentials import Credentials
-from s3dlio.storage.native_client import make_client
+from s3dlio.storage.configuration.credentials import Credentials
+from s3dlio.storage.native.client import make_client
 from s3dlio.uri import Uri
 
 from .recording_server import BODY, RecordingServer

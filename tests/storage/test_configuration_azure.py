@@ -6,7 +6,7 @@ import pytest
 
 from s3dlio.errors import OptionError
 from s3dlio.storage import StorageOptions, open_store
-from s3dlio.storage.arrow_client import make_filesystem
+from s3dlio.storage.arrow.client import make_filesystem
 from s3dlio.uri import Uri
 
 from .recording_server import BODY, RecordingServer

@@ -7,7 +7,7 @@ import pytest
 
 from s3dlio.errors import AccessError, OptionError
 from s3dlio.storage import StorageOptions, open_store
-from s3dlio.storage.credentials import Credentials, EnvironmentCredentials, due, in_use, renewed
+from s3dlio.storage.configuration.credentials import Credentials, EnvironmentCredentials, due, in_use, renewed
 
 from .recording_server import BODY, RecordingServer
 
@@ -154,7 +154,7 @@ def test_a_store_that_outlives_its_credentials(backend, monkeypatch):
     """The end comes while the store is open: no request fails, and the provider is asked just once more."""
     provider = Series(3600, 7200)
     now = 0.0
-    from s3dlio.storage import credentials
+    from s3dlio.storage.configuration import credentials
 
     real = credentials.time.time
     with refusing() as server:

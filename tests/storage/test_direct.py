@@ -20,11 +20,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from s3dlio.errors import AccessError, ClosedError, ExistsError, NotFoundError, ShortReadError, StorageError
-from s3dlio.storage import direct_io, lanes
 from s3dlio.storage import posix as posix_module
-from s3dlio.storage.aligned import BLOCK, AlignedMemory, address_of
-from s3dlio.storage.direct import DirectStore
-from s3dlio.storage.direct_io import DirectFallbackWarning
+from s3dlio.storage.direct import io as direct_io
+from s3dlio.storage.direct import lanes
+from s3dlio.storage.direct.aligned import BLOCK, AlignedMemory, address_of
+from s3dlio.storage.direct.io import DirectFallbackWarning
+from s3dlio.storage.direct.store import DirectStore
 from s3dlio.storage.local import LocalStore
 from s3dlio.storage.open import open_store
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s3dlio.errors import OptionError
-from s3dlio.storage.endpoints import expand, is_several, rank_from
+from s3dlio.storage.configuration.endpoints import expand, is_several, rank_from
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import pytest
 
 from s3dlio.errors import OptionError
 from s3dlio.storage import StorageOptions
-from s3dlio.storage.credentials import NoCredentials
-from s3dlio.storage.environment import ENVIRONMENT
-from s3dlio.storage.web_identity import WebIdentity
+from s3dlio.storage.configuration.credentials import NoCredentials
+from s3dlio.storage.configuration.environment import ENVIRONMENT
+from s3dlio.storage.configuration.web_identity import WebIdentity
 
 ROOT = Path(__file__).parents[2]
 KEYS = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "s"}

@@ -4,7 +4,7 @@ import pytest
 
 from s3dlio.errors import AccessError
 from s3dlio.reading import FetchOptions, Request, fetch
-from s3dlio.storage.credentials import Credentials
+from s3dlio.storage.configuration.credentials import Credentials
 
 from ..servers.fault_actions import status
 from .conftest import make
@@ -47,7 +47,7 @@ def faulty(fault_proxy, backend, monkeypatch):
 
     To a HEAD no server says why it refuses; the provider is then asked, but only now and then. Here it always is.
     """
-    monkeypatch.setattr("s3dlio.storage.remote._ASK_EVERY_S", 0.0)
+    monkeypatch.setattr("s3dlio.storage.requests.remote._ASK_EVERY_S", 0.0)
     bucket = make(fault_proxy, backend)
     yield bucket
     bucket.close()

@@ -6,7 +6,8 @@ import types
 import pytest
 
 import s3dlio
-from s3dlio.storage import arrow_read, open_store
+from s3dlio.storage import open_store
+from s3dlio.storage.arrow import read as arrow_read
 
 COUNT = 60
 BODY = b"x" * 1000  # no zero, which the mark is made of here

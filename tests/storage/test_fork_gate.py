@@ -3,8 +3,8 @@ import threading
 
 import pytest
 
-from s3dlio.storage import inheritance
-from s3dlio.storage.fork_gate import ForkGate
+from s3dlio.storage.requests import inheritance
+from s3dlio.storage.requests.fork_gate import ForkGate
 
 
 def test_a_fork_waits_for_requests_and_holds_off_new_ones():

@@ -36,10 +36,10 @@ from s3dlio.errors import (
     ThrottledError,
 )
 from s3dlio.storage import loans
-from s3dlio.storage.http import HttpStore
-from s3dlio.storage.http_connections import RedirectError, Url
-from s3dlio.storage.http_engine import RangeIgnoredWarning
-from s3dlio.storage.options import StorageOptions
+from s3dlio.storage.configuration.options import StorageOptions
+from s3dlio.storage.http.connections import RedirectError, Url
+from s3dlio.storage.http.engine import RangeIgnoredWarning
+from s3dlio.storage.http.store import HttpStore
 from s3dlio.uri import Uri
 
 from ..servers.certificates import make_certificate
@@ -110,7 +110,7 @@ def test_empty_objects_and_ranges(web, store):
 
 @pytest.mark.parametrize("ignores_range", [False, True])
 @pytest.mark.parametrize(("start", "end"), [(0, len(DATA) + 1), (len(DATA), len(DATA) + 1), (9, 1 << 40)])
-@pytest.mark.filterwarnings("ignore::s3dlio.storage.http_engine.RangeIgnoredWarning")
+@pytest.mark.filterwarnings("ignore::s3dlio.storage.http.engine.RangeIgnoredWarning")
 def test_range_past_the_end(web, store, start, end, ignores_range):
     web.ignores_range = ignores_range
     with pytest.raises(ShortReadError, match=rf"has {len(DATA)} bytes, expected {end} or more") as caught:
@@ -123,7 +123,7 @@ def test_range_past_the_end(web, store, start, end, ignores_range):
 
 
 @pytest.mark.parametrize("ignores_range", [False, True])
-@pytest.mark.filterwarnings("ignore::s3dlio.storage.http_engine.RangeIgnoredWarning")
+@pytest.mark.filterwarnings("ignore::s3dlio.storage.http.engine.RangeIgnoredWarning")
 def test_get_clipped(web, store, ignores_range):
     web.ignores_range = ignores_range
     size = len(DATA)
@@ -707,8 +707,8 @@ def test_no_socket_is_left_open(web):
 import gc
 from s3dlio.errors import StorageError
 from s3dlio.storage import loans
-from s3dlio.storage.http import HttpStore
-from s3dlio.storage.options import StorageOptions
+from s3dlio.storage.http.store import HttpStore
+from s3dlio.storage.configuration.options import StorageOptions
 from s3dlio.uri import Uri
 with HttpStore(Uri.parse({web.url!r}), StorageOptions(max_attempts=1)) as store:
     for key in ("k", "none"):

@@ -1,6 +1,6 @@
 import pytest
 
-from s3dlio.storage.latencies import Latencies
+from s3dlio.storage.requests.latencies import Latencies
 
 
 def test_nothing_is_slow_before_enough_is_known():

@@ -6,7 +6,7 @@ import pytest
 from s3dlio.errors import ClosedError, OptionError
 from s3dlio.storage import StorageOptions, loans, objects
 from s3dlio.storage.loans import KeptStores, Loans
-from s3dlio.storage.op_log import op_log
+from s3dlio.storage.operation_log.log import op_log
 from s3dlio.uri import Uri
 
 OPTIONS = StorageOptions()

@@ -26,11 +26,11 @@ from s3dlio.errors import (
     ThrottledError,
 )
 from s3dlio.storage import LIST_SCHEMA, RemoteStore, StorageOptions, open_store
-from s3dlio.storage.failover import Failover
-from s3dlio.storage.logged import LoggedStore
-from s3dlio.storage.multi import MultiEndpointStore
-from s3dlio.storage.op_format import read_op_log
-from s3dlio.storage.op_log import op_log
+from s3dlio.storage.multi.failover import Failover
+from s3dlio.storage.multi.store import MultiEndpointStore
+from s3dlio.storage.operation_log.format import read_op_log
+from s3dlio.storage.operation_log.log import op_log
+from s3dlio.storage.operation_log.store import LoggedStore
 from s3dlio.testing import StoreSuite
 
 from ..servers.fault_actions import close_before_answer, delay_first_byte, lose_answer, reset_in_body, status
@@ -274,7 +274,7 @@ def test_an_endpoint_fails_in_mid_run(doors, prefix, backend, fault):
 
 
 def test_it_comes_back(doors, prefix, monkeypatch):
-    monkeypatch.setattr("s3dlio.storage.balance._FIRST_S", 0.0)
+    monkeypatch.setattr("s3dlio.storage.multi.balance._FIRST_S", 0.0)
     with opened(doors) as store:
         store.put(f"{prefix}/x", b"1")
         doors[0].fail(status(503), times=1)

@@ -13,8 +13,8 @@ from s3dlio.errors import (
     StorageTimeoutError,
     ThrottledError,
 )
-from s3dlio.storage.container import Container
-from s3dlio.storage.native_errors import CLASSES, read_failure, translating_native
+from s3dlio.storage.configuration.container import Container
+from s3dlio.storage.native.errors import CLASSES, read_failure, translating_native
 
 CONTAINER = Container("s3://bucket", "bucket", "http://h:1")
 

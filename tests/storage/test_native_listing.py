@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from s3dlio.errors import StorageError
-from s3dlio.storage import LIST_SCHEMA, NativeStore, native_listing
-from s3dlio.storage.options import StorageOptions
+from s3dlio.storage import LIST_SCHEMA, NativeStore
+from s3dlio.storage.configuration.options import StorageOptions
+from s3dlio.storage.native import listing as native_listing
 from s3dlio.uri import Uri
 
 from ..servers.fault_actions import run_before, status

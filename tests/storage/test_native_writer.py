@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from s3dlio.errors import ClosedError, OptionError, StorageError
-from s3dlio.storage import NativeStore, native, native_writer
-from s3dlio.storage.options import StorageOptions
+from s3dlio.storage import NativeStore
+from s3dlio.storage.configuration.options import StorageOptions
+from s3dlio.storage.native import store as native
+from s3dlio.storage.native import writer as native_writer
 from s3dlio.uri import Uri
 
 from ..servers.fault_actions import delay_first_byte, status
@@ -261,8 +263,9 @@ def test_a_hint_that_is_none(store, hint):
 
 KILLED = """
 import os, signal, sys
-from s3dlio.storage import native_writer, NativeStore
-from s3dlio.storage.options import StorageOptions
+from s3dlio.storage import NativeStore
+from s3dlio.storage.native import writer as native_writer
+from s3dlio.storage.configuration.options import StorageOptions
 from s3dlio.uri import Uri
 native_writer.PART_BYTES = 5 << 20
 store = NativeStore(Uri.parse(sys.argv[1]), StorageOptions.from_env("s3"))

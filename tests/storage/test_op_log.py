@@ -24,11 +24,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s3dlio.errors import ClosedError, FormatError, NotFoundError, OptionError, StorageError
-from s3dlio.storage.logged import LoggedStore
 from s3dlio.storage.memory import MemoryStore
-from s3dlio.storage.op_format import HEADER, OP_LOG_SCHEMA, Lines, Operation, read_op_log
-from s3dlio.storage.op_log import active_op_log, op_log
 from s3dlio.storage.open import open_store
+from s3dlio.storage.operation_log.format import HEADER, OP_LOG_SCHEMA, Lines, Operation, read_op_log
+from s3dlio.storage.operation_log.log import active_op_log, op_log
+from s3dlio.storage.operation_log.store import LoggedStore
 from s3dlio.testing import StoreSuite
 
 from .raw_objects import RawFiles, RawMemory

@@ -6,13 +6,13 @@ import pytest
 
 from s3dlio.errors import OptionError
 from s3dlio.storage import LocalStore, MemoryStore, RemoteStore, StorageOptions, open_store
-from s3dlio.storage.direct import DirectStore
-from s3dlio.storage.http import HttpStore
-from s3dlio.storage.logged import LoggedStore
-from s3dlio.storage.multi import MultiEndpointStore
-from s3dlio.storage.op_log import op_log
+from s3dlio.storage.direct.store import DirectStore
+from s3dlio.storage.http.store import HttpStore
+from s3dlio.storage.multi.store import MultiEndpointStore
 from s3dlio.storage.open import _STORES, locate
-from s3dlio.storage.resilient import ForeignStore
+from s3dlio.storage.operation_log.log import op_log
+from s3dlio.storage.operation_log.store import LoggedStore
+from s3dlio.storage.requests.resilient import ForeignStore
 from s3dlio.uri import SCHEMES, Uri
 
 
@@ -114,7 +114,8 @@ def test_opening_starts_nothing():
     code = """
 import os, sys
 import pyarrow.fs
-from s3dlio.storage import inheritance, open_store
+from s3dlio.storage import open_store
+from s3dlio.storage.requests import inheritance
 threads, files = os.listdir("/proc/self/task"), os.listdir("/proc/self/fd")
 sys.addaudithook(lambda event, args: sys.exit(event) if event.startswith(("socket.", "_thread.start")) else None)
 for uri in ("s3://bucket", "az://box", "gs://bucket", "memory://m", "/tmp", "direct:///tmp", "http://host/"):

@@ -2,7 +2,7 @@ import pytest
 
 from s3dlio.errors import OptionError
 from s3dlio.storage import StorageOptions
-from s3dlio.storage.profile import ProfileCredentials, read_profile
+from s3dlio.storage.configuration.profile import ProfileCredentials, read_profile
 
 
 @pytest.fixture

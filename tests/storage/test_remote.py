@@ -28,7 +28,7 @@ from s3dlio.errors import (
     ThrottledError,
 )
 from s3dlio.storage import NativeStore, RemoteStore, StorageOptions, open_store
-from s3dlio.storage.credentials import Credentials
+from s3dlio.storage.configuration.credentials import Credentials
 from s3dlio.uri import Uri
 
 KEYS = {"access_key_id": "id", "secret_access_key": "hidden"}
@@ -597,7 +597,8 @@ FORK = """
 import os, sys, warnings
 warnings.simplefilter("always")
 from s3dlio.errors import ClosedError, StorageError
-from s3dlio.storage import ForkWarning, NativeStore, StorageOptions, inheritance, open_store
+from s3dlio.storage import ForkWarning, NativeStore, StorageOptions, open_store
+from s3dlio.storage.requests import inheritance
 from s3dlio.uri import Uri
 def check(condition, said):
     if not condition:

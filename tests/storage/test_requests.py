@@ -8,7 +8,7 @@ import pytest
 
 from s3dlio.errors import AccessError, ClosedError, NotFoundError, StorageError, StorageTimeoutError, ThrottledError
 from s3dlio.storage import StorageOptions
-from s3dlio.storage.requests import Limit, Requests, RequestStatistics, Verb
+from s3dlio.storage.requests.policy import Limit, Requests, RequestStatistics, Verb
 
 ENGINE = object()
 

@@ -10,7 +10,7 @@ import pytest
 from s3dlio.errors import AccessError, ExistsError, NotFoundError, StorageError, StorageTimeoutError, ThrottledError
 from s3dlio.storage import ArrowStore, MemoryStore, StorageOptions
 from s3dlio.storage.listing import columns
-from s3dlio.storage.resilient import Create, ForeignStore, ResilientStore
+from s3dlio.storage.requests.resilient import Create, ForeignStore, ResilientStore
 
 
 class Engine:
@@ -54,6 +54,18 @@ class Refused:
 
     def __init__(self, before):
         self.before = before
+
+
+class Held:
+    """The verb waits until it may leave; ``thread`` is the one that it holds."""
+
+    def __init__(self, leave):
+        self.leave = leave
+        self.thread = None
+
+    def __call__(self, *args):
+        self.thread = threading.current_thread()
+        self.leave.wait(30)
 
 
 def create_late(create, engine):
@@ -205,28 +217,27 @@ class TestMemory:
 
     def test_get_into(self, engine, leave):
         engine.memory.put("k", b"new")
-        engine.script = [lambda *args: leave.wait(30)]
+        held = Held(leave)
+        engine.script = [held]
         buffer = bytearray(b"old")
-        with Over(engine, (0.01, 1000), max_attempts=1) as store:
-            with pytest.raises(StorageTimeoutError, match="get_into x://c/k"):
-                store.get_into("k", buffer)
-            thread = next(thread for thread in threading.enumerate() if thread.name == "s3dlio-request")
+        hung = pytest.raises(StorageTimeoutError, match="get_into x://c/k")
+        with Over(engine, (0.01, 1000), max_attempts=1) as store, hung:
+            store.get_into("k", buffer)
         leave.set()
-        thread.join(30)
-        assert not thread.is_alive()
+        held.thread.join(30)
+        assert not held.thread.is_alive()
         assert buffer == b"old"
 
     def test_put(self, engine, leave):
         """The caller may reuse the buffer of a put that was given up."""
-        engine.script = [lambda *args: leave.wait(30)]
+        held = Held(leave)
+        engine.script = [held]
         buffer = bytearray(b"first")
-        with Over(engine, (0.01, 1000), max_attempts=1) as store:
-            with pytest.raises(StorageTimeoutError):
-                store.put("k", buffer)
-            thread = next(thread for thread in threading.enumerate() if thread.name == "s3dlio-request")
+        with Over(engine, (0.01, 1000), max_attempts=1) as store, pytest.raises(StorageTimeoutError):
+            store.put("k", buffer)
         buffer[:] = b"other"
         leave.set()
-        thread.join(30)
+        held.thread.join(30)
         assert engine.memory.get("k").to_pybytes() == b"first"
 
     def test_bytes_are_not_copied(self, engine, store):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from s3dlio.storage import ArrowStore, LocalStore, MemoryStore, NativeStore, RemoteStore, open_store
-from s3dlio.storage.direct import DirectStore
+from s3dlio.storage.direct.store import DirectStore
 from s3dlio.testing import StoreSuite, store_machine
 
 from .raw_objects import RawAzureByArrow, RawAzureByObstore, RawFiles, RawGoogle, RawMemory, RawS3

@@ -4,7 +4,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from s3dlio.errors import AccessError, OptionError, StorageError
-from s3dlio.storage.web_identity import WebIdentity
+from s3dlio.storage.configuration.web_identity import WebIdentity
 
 from ..servers.certificates import make_certificate
 from .recording_server import RecordingServer
