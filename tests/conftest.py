@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 from .servers.azurite import AzuriteServer
+from .servers.counts import Counts
 from .servers.external import ExternalServer
 from .servers.faults import FaultProxy
 from .servers.google import GoogleServer
@@ -57,6 +58,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Counts(), "counts")
     config.addinivalue_line("markers", "servers: needs a real server; runs with --servers only")
     config.addinivalue_line("markers", "framework(*names): needs these frameworks; see --frameworks")
     for name in _frameworks(config):

@@ -8,6 +8,7 @@ It leaves nothing behind. Everything that it runs is printed, so that it can be 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import json
 import math
@@ -82,18 +83,21 @@ def python(script: str, *arguments: str, cwd: str, environment: dict[str, str], 
     command = [sys.executable, str(path), *arguments]
     interrupts: list[int] = []
     answer = signal.signal(signal.SIGINT, lambda number, _frame: interrupts.append(number))
+    process: subprocess.Popen[bytes] | None = None
     try:
-        process = subprocess.Popen(command, cwd=cwd, env=environment, start_new_session=True)  # noqa: S603 -- ours
-    finally:
-        signal.signal(signal.SIGINT, answer)
-    with process:
         try:
-            if interrupts:
-                signal.raise_signal(signal.SIGINT)
-            status = process.wait()
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
+            process = subprocess.Popen(command, cwd=cwd, env=environment, start_new_session=True)  # noqa: S603 -- ours
+        finally:
+            signal.signal(signal.SIGINT, answer)
+        if interrupts:
+            signal.raise_signal(signal.SIGINT)
+        status = process.wait()
+    except BaseException:
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):  # Popen.wait gave it a moment, and it has ended in that
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        raise
     if status != expected:
         raise SystemExit(f"{script}: exit status {status}, expected {expected}.")
 

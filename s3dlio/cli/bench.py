@@ -2,45 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import itertools
 import json
 import shutil
 import sys
-import time
-import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from s3dlio.cli.measurement import measure, report
-from s3dlio.cli.progress import shown_progress
 from s3dlio.cli.session import Session  # noqa: TC001 - typer reads annotations when it runs
-from s3dlio.cli.sizes import human, parse_duration, parse_size
-from s3dlio.concurrency import ReadAhead
-from s3dlio.errors import NotFoundError, StorageError
-from s3dlio.generate.content import payload
-from s3dlio.reading import part_ranges
-from s3dlio.storage.delete import LOCAL_ROOTS
-from s3dlio.storage.open import locate
-from s3dlio.transfer.conveyor import Conveyor, Piece
-from s3dlio.transfer.result import TransferProgress
+from s3dlio.cli.sizes import parse_duration, parse_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
     from s3dlio.cli.measurement import Measurement
-    from s3dlio.storage.protocol import Store
 
 __all__ = ["bench_read", "bench_write"]
-
-_BUDGET_BYTES = 1 << 30
-"""Bytes in flight at most, whatever the concurrency; a benchmark must not swap."""
-
-_PART_BYTES = 8 << 20
-"""Larger objects are read as ranges of this size, each a request, as ``download`` does."""
 
 _Concurrency = Annotated[int, typer.Option("--concurrency", "-c", min=1, help="requests at a time")]
 _Duration = Annotated[
@@ -48,27 +23,6 @@ _Duration = Annotated[
     typer.Option(parser=parse_duration, metavar="TIME", help="go on for so long (30s, 2m), over and over"),
 ]
 _Json = Annotated[bool, typer.Option("--json", help="the figures as one JSON document")]
-
-
-class _Timed:
-    """One request, and how long it took."""
-
-    __slots__ = ("_request", "cost", "seconds", "size")
-
-    def __init__(self, size: int, request: Callable[[], Callable[[], object]]) -> None:
-        self._request = request
-        self.cost = self.size = size
-        self.seconds = 0.0
-
-    def __len__(self) -> int:
-        return 1
-
-    def run(self, _task: int) -> None:
-        """Prepare, then send and time."""
-        send = self._request()
-        began = time.perf_counter()
-        send()
-        self.seconds = time.perf_counter() - began
 
 
 def bench_read(
@@ -80,35 +34,9 @@ def bench_read(
     as_json: _Json = False,
 ) -> None:
     """Read the objects below URI once, or again and again for a time. Nothing is kept."""
-    session.describe(uri)
-    store, prefix = locate(uri, storage_options=session.storage_options)
-    with store:
-        found = list(itertools.islice(_listed(store, prefix), objects))
-        if not found:
-            raise NotFoundError(
-                f"bench read {uri}: no objects below it, expected some. Make them: s3dlio bench write {uri} --keep.",
-                uri=uri,
-                operation="bench read",
-            )
-        parts = [
-            (key, start, end, len(ranges) == 1)
-            for key, size in found
-            for ranges in (part_ranges(0, size, part_bytes=_PART_BYTES),)
-            for start, end in ranges
-        ]
+    from s3dlio.cli.benchmark import read  # noqa: PLC0415 - as Session.locate
 
-        def reads() -> Iterator[_Timed]:
-            for key, start, end, whole in parts if duration is None else itertools.cycle(parts):
-                send = (
-                    functools.partial(store.get, key) if whole else functools.partial(store.get_range, key, start, end)
-                )
-                yield _Timed(end - start, functools.partial(_ready, send))
-
-        total = None if duration is not None else len(parts)
-        measurement = _timed(session, reads(), concurrency, duration, total=total)
-        where = store.uri(prefix)
-    sizes = [size for _, size in found]
-    _print(measurement, f"read  {where}  {_described(sizes)}, {concurrency} at a time", as_json=as_json)
+    _print(*read(session, uri, objects=objects, concurrency=concurrency, duration_s=duration), as_json=as_json)
 
 
 def bench_write(
@@ -122,97 +50,18 @@ def bench_write(
     as_json: _Json = False,
 ) -> None:
     """Write objects of incompressible bytes below URI, and delete them afterwards unless --keep."""
-    session.describe(uri)
-    store, prefix = locate(uri, storage_options=session.storage_options)
-    base = f"{prefix.rstrip('/')}/" if prefix else ""
-    run = f"{base}bench-{uuid.uuid4().hex[:8]}"
-    begun: list[str] = []
+    from s3dlio.cli.benchmark import write  # noqa: PLC0415 - as Session.locate
 
-    def write(number: int) -> Callable[[], object]:
-        content = payload(size, seed=0, index=number)
-        key = f"{run}/{number:08d}"
-        begun.append(key)
-        return functools.partial(store.put, key, content)
-
-    with store:
-        try:
-            writes = (_Timed(size, functools.partial(write, number)) for number in range(objects))
-            measurement = _timed(session, writes, concurrency, duration, total=objects)
-        except BaseException:
-            with contextlib.suppress(StorageError):  # the same trouble once more would hide the first error
-                _clear(store, begun, run, concurrency, keep=keep)
-            raise
-        _clear(store, begun, run, concurrency, keep=keep)
-    where = store.uri(run if keep else base)
-    title = f"write  {where}  {_described([size] * measurement.requests)}, {concurrency} at a time"
-    _print(measurement, title, as_json=as_json)
-
-
-def _timed(
-    session: Session, requests: Iterable[_Timed], concurrency: int, duration: float | None, *, total: int | None
-) -> Measurement:
-    """Run the requests, ``concurrency`` at a time, until they end or ``duration`` is over."""
-    began = time.perf_counter()
-    seconds: list[float] = []
-    size = 0
-
-    def in_time() -> Iterator[_Timed]:
-        for request in requests:
-            if duration is not None and time.perf_counter() - began >= duration:
-                return
-            yield request
-
-    with (
-        shown_progress(session) as progress,
-        ReadAhead(
-            in_time(), threads=concurrency, budget=_BUDGET_BYTES, max_groups=4 * concurrency, name="bench"
-        ) as done,
-    ):
-        for request in done:
-            seconds.append(request.seconds)
-            size += request.size
-            if progress is not None:
-                progress(
-                    TransferProgress(
-                        objects_done=len(seconds),
-                        objects_total=total or 0,
-                        bytes_done=size,
-                        bytes_total=size if total is None else size // len(seconds) * total,
-                    )
-                )
-    return measure(seconds, size=size, seconds=time.perf_counter() - began)
-
-
-def _clear(store: Store, keys: list[str], directory: str, concurrency: int, *, keep: bool) -> None:
-    if keep:
-        return
-    pieces = (Piece(1, functools.partial(store.delete, key)) for key in keys)
-    Conveyor(None, objects=len(keys), size=0).run(pieces, max_in_flight=concurrency, tasks=len(keys))
-    if store.uri("") in LOCAL_ROOTS:  # stores of files leave the directory
-        with contextlib.suppress(FileNotFoundError):
-            Path(f"/{directory}").rmdir()
-
-
-def _listed(store: Store, prefix: str) -> Iterator[tuple[str, int]]:
-    for batch in store.list(prefix):
-        yield from zip(batch.column("key").to_pylist(), batch.column("size").to_pylist(), strict=True)
-
-
-def _ready(send: Callable[[], object]) -> Callable[[], object]:
-    return send
-
-
-def _described(sizes: list[int]) -> str:
-    if not sizes:
-        return "0 objects"
-    spread = human(min(sizes)) if min(sizes) == max(sizes) else f"{human(min(sizes))} to {human(max(sizes))}"
-    return f"{len(sizes):,} object{'' if len(sizes) == 1 else 's'} of {spread}"
+    done = write(session, uri, objects=objects, size=size, concurrency=concurrency, duration_s=duration, keep=keep)
+    _print(*done, as_json=as_json)
 
 
 def _print(measurement: Measurement, title: str, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(measurement.json()))
         return
+    from s3dlio.cli.measurement import report  # noqa: PLC0415 - as Session.locate
+
     print(title)
     blocks = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     for line in report(measurement, width=shutil.get_terminal_size().columns, blocks=blocks):

@@ -15,10 +15,7 @@ from s3dlio.cli.arguments import object_uri
 from s3dlio.cli.progress import shown_progress
 from s3dlio.cli.session import Session  # noqa: TC001 - typer reads annotations when it runs
 from s3dlio.cli.sizes import parse_size
-from s3dlio.reading import FetchOptions, Request, fetch, part_ranges
-from s3dlio.storage.open import locate
-from s3dlio.transfer.download import download
-from s3dlio.transfer.upload import upload
+from s3dlio.errors import OptionError
 
 if TYPE_CHECKING:
     from s3dlio.storage.protocol import Store
@@ -40,14 +37,24 @@ def get_object(
         return
     if not file.is_dir() and not file.absolute().parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "The directory does not exist", str(file))
+    from s3dlio.transfer.copy import copy  # noqa: PLC0415 - as Session.locate
+
+    source = object_uri(uri, "get")
     session.describe(uri)
     with shown_progress(session) as progress:
-        download(object_uri(uri, "get"), file.absolute(), storage_options=session.storage_options, progress=progress)
+        try:
+            copy(source, file.absolute(), storage_options=session.storage_options, progress=progress)
+        except OptionError as error:
+            if error.field != "recursive":
+                raise
+            raise OptionError(
+                f"get {source}: got a directory, expected one object. For directories use cp -r.", field="uri"
+            ) from error
 
 
 def show_objects(
     session: Session,
-    uris: Annotated[list[str], typer.Argument(metavar="URI...", help="objects")],
+    uris: Annotated[list[str], typer.Argument(metavar="URI", help="objects")],
     offset: Annotated[
         int, typer.Option(parser=parse_size, metavar="SIZE", help="first byte of each object", show_default=False)
     ] = 0,
@@ -58,7 +65,7 @@ def show_objects(
     """Write objects to standard output, one after the other. Large ones are read in parallel parts."""
     session.describe(*uris)
     for uri in uris:
-        store, key = locate(object_uri(uri, "get"), storage_options=session.storage_options)
+        store, key = session.locate(object_uri(uri, "get"))
         with store:
             _show(store, key, offset, length)
     sys.stdout.flush()
@@ -81,11 +88,15 @@ def put_object(
     elif create:
         _create(session, file, uri)
     else:
+        from s3dlio.transfer.upload import upload  # noqa: PLC0415 - as Session.locate
+
         with shown_progress(session) as progress:
             upload(file.absolute(), uri, storage_options=session.storage_options, progress=progress)
 
 
 def _show(store: Store, key: str, offset: int, length: int | None) -> None:
+    from s3dlio.reading import FetchOptions, Request, fetch, part_ranges  # noqa: PLC0415 - as Session.locate
+
     meta = store.head(key)
     end = meta.size if length is None else min(meta.size, offset + length)
     if offset >= end:
@@ -101,14 +112,14 @@ def _show(store: Store, key: str, offset: int, length: int | None) -> None:
 
 
 def _put_input(session: Session, uri: str) -> None:
-    store, key = locate(object_uri(uri, "put"), storage_options=session.storage_options)
+    store, key = session.locate(object_uri(uri, "put"))
     with store, store.open_writer(key) as writer:
         while piece := sys.stdin.buffer.read(_PIECE_BYTES):
             writer.write(piece)
 
 
 def _create(session: Session, file: Path, uri: str) -> None:
-    store, key = locate(uri, storage_options=session.storage_options)
+    store, key = session.locate(uri)
     if not key or key.endswith("/"):
         key += file.name
     with store, file.open("rb") as source:

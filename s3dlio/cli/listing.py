@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,8 +14,9 @@ import typer
 from s3dlio.cli.arguments import object_uri
 from s3dlio.cli.session import Session  # noqa: TC001 - typer reads annotations when it runs
 from s3dlio.cli.sizes import human
+from s3dlio.cli.tables import listing
 from s3dlio.errors import NotFoundError, OptionError
-from s3dlio.storage.open import locate
+from s3dlio.uri import Uri
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -66,10 +68,8 @@ def list_objects(
         for row in rows:
             print(row.json())
     elif sys.stdout.isatty():
-        from s3dlio.cli.tables import print_listing  # noqa: PLC0415 - rich takes 50 ms
-
         if rows:
-            print_listing([(row.size, row.mtime, row.etag, row.uri) for row in rows], long=long)
+            print(*listing([(row.size, row.mtime, row.etag, row.uri) for row in rows], long=long), sep="\n")
         objects = sum(1 if row.objects is None else row.objects for row in rows)
         print(f"{objects} object{'' if objects == 1 else 's'}, {human(sum(row.size for row in rows))}")
     else:
@@ -80,13 +80,13 @@ def list_objects(
 
 def stat_objects(
     session: Session,
-    uris: Annotated[list[str], typer.Argument(metavar="URI...", help="objects")],
+    uris: Annotated[list[str], typer.Argument(metavar="URI", help="objects")],
     as_json: Annotated[bool, typer.Option("--json", help="one JSON document a line")] = False,
 ) -> None:
     """Show key, size, ETag and time of objects, as JSON."""
     session.describe(*uris)
     for uri in uris:
-        store, key = locate(object_uri(uri, "stat"), storage_options=session.storage_options)
+        store, key = session.locate(object_uri(uri, "stat"))
         with store:
             meta = store.head(key)
         fields = {"key": meta.key, "size": meta.size, "etag": meta.etag, "last_modified": _iso(meta.mtime)}
@@ -143,7 +143,7 @@ def list_steps(
 def _rows(session: Session, uri: str, pattern: str | None, *, recursive: bool) -> list[_Row]:
     session.describe(uri)
     wanted = _expression(pattern)
-    store, prefix = locate(uri, storage_options=session.storage_options)
+    store, prefix = session.locate(uri)
     rows: dict[str, _Row] = {}
     with store:
         skip = len(prefix.rstrip("/")) + 1 if prefix else 0
@@ -164,9 +164,23 @@ def _rows(session: Session, uri: str, pattern: str | None, *, recursive: bool) -
             try:
                 meta = store.head(prefix)
             except NotFoundError:
+                _check_directory(uri)
                 return []
             return [_Row(prefix, store.uri(prefix), meta.size, meta.etag, meta.mtime)]
+    if not rows:
+        _check_directory(uri)
     return [row for _, row in sorted(rows.items())]
+
+
+def _check_directory(uri: str) -> None:
+    """Raise NotFoundError for a path of this machine that leads nowhere. A bucket's prefixes are there or not alike."""
+    parsed = Uri.parse(uri)
+    if parsed.scheme in {"file", "direct"} and not Path(parsed.path).exists():
+        raise NotFoundError(
+            f"list {parsed}: no such file or directory, expected one. Check the path; a bucket is s3://name.",
+            uri=str(parsed),
+            operation="list",
+        )
 
 
 def _expression(pattern: str | None) -> re.Pattern[str]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from typing import TYPE_CHECKING
 
 import typer
 
 from s3dlio.cli import bench, content, listing, removal, transfer
 from s3dlio.cli.session import command, shared_options
+from s3dlio.cli.wording import lines
 from s3dlio.errors import OptionError, S3dlioError
 
 if TYPE_CHECKING:
@@ -52,14 +54,15 @@ def main() -> None:
     """Run the command that the process was started with, and exit."""
     signal.signal(signal.SIGTERM, _terminated)  # unwind as on Ctrl-C: temporary files and half uploads go
     try:
-        try:
-            app()
-        finally:
-            sys.stdout.flush()
+        with warnings.catch_warnings():
+            warnings.showwarning = _say_warning
+            try:
+                app()
+            finally:
+                sys.stdout.flush()
     except S3dlioError as error:
-        print(f"s3dlio: {error}", file=sys.stderr)
-        for note in getattr(error, "__notes__", ()):
-            print(f"s3dlio: {note}", file=sys.stderr)
+        for line in lines(error):
+            print(f"s3dlio: {line}", file=sys.stderr)
         sys.exit(2 if isinstance(error, OptionError) else 1)
     except SystemExit as left:
         if left.code in {_INTERRUPTED, _TERMINATED}:
@@ -74,6 +77,11 @@ def main() -> None:
     except OSError as error:
         print(f"s3dlio: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def _say_warning(message: Warning | str, *_category_and_place: object, **_file_and_line: object) -> None:
+    """A line, without the place in the source that means nothing to who types commands."""
+    print(f"s3dlio: warning: {message}", file=sys.stderr)
 
 
 def _terminated(_number: int, _frame: FrameType | None) -> None:

@@ -11,12 +11,17 @@ from s3dlio.cli.sizes import human
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from rich.progress import ProgressColumn
+
     from s3dlio.cli.session import Session
     from s3dlio.transfer.result import TransferProgress, TransferResult
 
     Callback: TypeAlias = Callable[[TransferProgress], object]
 
 __all__ = ["shown_progress", "summary"]
+
+_WIDE = 70
+"""Columns from which on there is room for a rate and a time besides a bar that can be read."""
 
 
 @contextlib.contextmanager
@@ -50,29 +55,36 @@ def _said_line(progress: TransferProgress) -> None:
 @contextlib.contextmanager
 def _bar(verbose: bool) -> Iterator[Callback]:
     from rich.console import Console  # noqa: PLC0415 - 50 ms that only a terminal needs
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     console = Console(stderr=True, highlight=False)
-    columns = (
+    columns: list[ProgressColumn] = [
         TextColumn("{task.description}", justify="right"),
         BarColumn(bar_width=None),
-        TaskProgressColumn(),
+        TaskProgressColumn(show_speed=False),
         TextColumn("{task.fields[amount]}"),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(compact=True),
-    )
+    ]
+    if console.width >= _WIDE:
+        columns += [TextColumn("{task.fields[rate]}"), TimeRemainingColumn(compact=True)]
     with Progress(*columns, console=console, transient=True, expand=True) as progress:
         task = progress.add_task("listing", total=None, amount="", rate="")
 
         def show(news: TransferProgress) -> None:
             elapsed = progress.tasks[0].elapsed or 0.0
+            open_end = news.objects_done > news.objects_total  # a benchmark that goes on for a time
             progress.update(
                 task,
-                description=f"{news.objects_done}/{news.objects_total}",
+                description=f"{news.objects_done}" if open_end else f"{news.objects_done}/{news.objects_total}",
                 # objects without bytes count for one each, so that empty ones fill the bar, too
                 completed=news.bytes_done + news.objects_done,
-                total=news.bytes_total + news.objects_total or None,
-                amount=f"{human(news.bytes_done)} of {human(news.bytes_total)}",
+                total=None if open_end else news.bytes_total + news.objects_total or None,
+                amount=human(news.bytes_done) + ("" if open_end else f" of {human(news.bytes_total)}"),
                 rate=f"{human(news.bytes_done / elapsed)}/s" if elapsed > 0 else "",
             )
             if verbose and news.current_whole:

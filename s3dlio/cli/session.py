@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from s3dlio.storage.open import locate
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from s3dlio.storage.protocol import Store
+    from s3dlio.uri import Uri
 
 __all__ = ["Session", "command", "shared_options"]
 
@@ -51,6 +52,13 @@ _SHARED: dict[str, tuple[Any, Any]] = {
             typer.Option("--ca-bundle", metavar="FILE", help="certificates to trust (PEM)", rich_help_panel=_PANEL),
         ],
         None,
+    ),
+    "anonymous": (
+        Annotated[
+            bool,
+            typer.Option("--anonymous", help="unsigned requests, for what is public", rich_help_panel=_PANEL),
+        ],
+        False,
     ),
     "backend": (
         Annotated[
@@ -83,6 +91,7 @@ class Session:
     endpoint_url: str | None = None
     region: str | None = None
     ca_bundle: Path | None = None
+    anonymous: bool = False
     backend: str | None = None
     op_log: Path | None = None
     verbose: bool = False
@@ -94,9 +103,16 @@ class Session:
             "endpoint_url": self.endpoint_url,
             "region": self.region,
             "ca_bundle": None if self.ca_bundle is None else str(self.ca_bundle),
+            "anonymous": self.anonymous or None,
             "backend": self.backend and str(self.backend),
         }
         return {name: value for name, value in given.items() if value is not None} or None
+
+    def locate(self, uri: str | Uri) -> tuple[Store, str]:
+        """The store of ``uri``, which is the caller's to close, and the key in it."""
+        from s3dlio.storage.open import locate  # noqa: PLC0415 - 0.2 s, which no help and no completion need
+
+        return locate(uri, storage_options=self.storage_options)
 
     def say(self, text: str) -> None:
         """A line on standard error with ``-v``."""
@@ -106,7 +122,7 @@ class Session:
     def describe(self, *uris: str) -> None:
         """With ``-v``, how each URI is reached. Makes no request."""
         for uri in uris if self.verbose else ():
-            store, key = locate(uri, storage_options=self.storage_options)
+            store, key = self.locate(uri)
             with store:
                 engine = getattr(store, "backend", None)
                 self.say(f"{store.uri(key)}: {type(store).__name__}" + (f", {engine} engine" if engine else ""))

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-
 from s3dlio.cli.sizes import human
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
-__all__ = ["print_listing"]
+__all__ = ["listing"]
+
+_ETAG_COLUMNS = 12
 
 
-def print_listing(rows: Iterable[tuple[int, dt.datetime | None, str | None, str]], *, long: bool) -> None:
-    """Rows of (bytes, time, ETag, URI); a URI that is longer than its column goes on in the next line."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("size", justify="right", no_wrap=True)
-    if long:
-        table.add_column("modified", no_wrap=True)
-        table.add_column("etag", max_width=12, no_wrap=True, overflow="ellipsis")
-    table.add_column("uri", overflow="fold", ratio=1)
+def listing(rows: Sequence[tuple[int, dt.datetime | None, str | None, str]], *, long: bool) -> list[str]:
+    """The lines for rows of (bytes, time, ETag, URI).
+
+    The URI stands last and whole: the terminal breaks what is longer than its line, and it can be copied from there.
+    """
+    cells = [("size", "modified", "etag", "uri")]
     for size, mtime, etag, uri in rows:
         when = "-" if mtime is None else mtime.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-        table.add_row(human(size), *((when, etag or "-") if long else ()), uri)
-    Console(highlight=False, markup=False).print(table)
+        cells.append((human(size), when, _clipped(etag or "-"), uri))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    shown = []
+    for size_text, when, etag_text, uri in cells:
+        between = f"  {when:<{widths[1]}}  {etag_text:<{widths[2]}}" if long else ""
+        shown.append(f"{size_text:>{widths[0]}}{between}  {uri}")
+    return shown
+
+
+def _clipped(etag: str) -> str:
+    return etag if len(etag) <= _ETAG_COLUMNS else f"{etag[: _ETAG_COLUMNS - 1]}…"

@@ -11,15 +11,13 @@ import typer
 
 from s3dlio.cli.progress import shown_progress, summary
 from s3dlio.cli.session import Session  # noqa: TC001 - typer reads annotations when it runs
-from s3dlio.transfer.copy import copy
-from s3dlio.transfer.result import TransferResult
 
 __all__ = ["copy_objects"]
 
 
 def copy_objects(
     session: Session,
-    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="objects, files, patterns; trees with -r")],
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE", help="objects, files, patterns; trees with -r")],
     target: Annotated[str, typer.Argument(metavar="TARGET", help="an object, file or directory")],
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="everything below SOURCE")] = False,
     resume: Annotated[
@@ -37,6 +35,9 @@ def copy_objects(
     The content of a directory lands below TARGET; one object becomes TARGET itself unless that ends in / or is a
     directory. Patterns: *, ?, [...], and ** for any directories (quote them, or the shell expands them first).
     """
+    from s3dlio.transfer.copy import copy  # noqa: PLC0415 - as Session.locate
+    from s3dlio.transfer.result import TransferResult  # noqa: PLC0415
+
     if len(sources) > 1 and not target.endswith("/"):
         target += "/"
     options = session.storage_options

@@ -22,6 +22,7 @@ from collections import deque
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
+from s3dlio.concurrency.signals import look_s
 from s3dlio.errors import ClosedError, OptionError
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ class _Run:
         """The result, once it is there, or the first error of any call."""
         with self.ended:
             while not task.done and self.error is None:
-                self.ended.wait()
+                self.ended.wait(look_s())
         self.check()
         return cast("T", task.result)
 

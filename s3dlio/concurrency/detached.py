@@ -23,19 +23,16 @@ import weakref
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from s3dlio.concurrency.exiting import die_by_interrupt, ended_by_interrupt
+from s3dlio.concurrency.signals import look_s
 from s3dlio.errors import ClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-__all__ = ["Detached", "Race", "TooManyLeftError", "in_main_thread"]
+__all__ = ["Detached", "Race", "TooManyLeftError"]
 
 T = TypeVar("T")
-
-_SIGNAL_S = 0.2
-"""How often the main thread looks for signals while it waits. A signal interrupts a wait, but one that comes after
-Python's last look and before the wait has begun does not (seen: 1 of 20 interrupts right after the start of a call)."""
 
 _MAX_IDLE = 64
 """Idle threads that are kept; those of a burst beyond it end."""
@@ -208,7 +205,7 @@ class Race(Generic[T]):
     def next(self, limit_s: float | None) -> Answer[T] | None:
         """The next answer, in the order of their coming; None if none comes within ``limit_s`` seconds."""
         left_s = float("inf") if limit_s is None else limit_s
-        slice_s = _SIGNAL_S if in_main_thread() else left_s
+        slice_s = look_s() or left_s
         while True:
             try:
                 return self._answers.get(timeout=None if min(slice_s, left_s) == float("inf") else min(slice_s, left_s))
@@ -225,11 +222,6 @@ class Race(Generic[T]):
             if not job.done:
                 self._threads._crew.leave(job)  # noqa: SLF001 - one module
         self._open.clear()
-
-
-def in_main_thread() -> bool:
-    """Whether this is the thread that Ctrl-C interrupts."""
-    return threading.current_thread() is threading.main_thread()
 
 
 def _serve(crew: _Crew, inbox: queue.SimpleQueue[_Job | None]) -> None:

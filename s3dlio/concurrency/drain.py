@@ -19,6 +19,8 @@ from multiprocessing.util import Finalize
 from threading import RLock, get_ident
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from s3dlio.concurrency.signals import look_s
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -83,7 +85,7 @@ class Drain(Generic[T]):
             return False  # before the lock, which a thread of the parent may have held at the fork
         with self._lock:
             while len(self._waiting) >= self._capacity and not self._ended and get_ident() != self._thread.ident:
-                self._room.wait()
+                self._room.wait(look_s())
             if self._ended:
                 return False
             self._waiting.append(item)

@@ -22,6 +22,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from s3dlio.concurrency.signals import look_s
 from s3dlio.errors import ClosedError, OptionError
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class ReadAhead(Generic[G]):
         max_groups: groups under way or ready at any time.
         name: names the threads ``s3dlio-<name>-<n>``.
 
-    Threads: one consumer; ``close`` from anywhere.
+    Threads: one consumer; ``stop`` and ``close`` from anywhere.
     """
 
     def __init__(self, groups: Iterator[G], *, threads: int, budget: int, max_groups: int, name: str) -> None:
@@ -151,7 +152,7 @@ class ReadAhead(Generic[G]):
                         error, self._source_error = self._source_error, None
                         raise error
                     raise StopIteration
-                self._ready.wait()
+                self._ready.wait(look_s())
             waiting.popleft()
             self._used -= head.group.cost
             self._wait_s += time.perf_counter() - began
@@ -166,17 +167,21 @@ class ReadAhead(Generic[G]):
                 head.error = None  # the traceback refers to this frame: break the cycle
         return head.group
 
-    def close(self) -> None:
-        """Stop starting tasks, wake everyone, and wait briefly for the running ones. Idempotent."""
-        atexit.unregister(self.close)
-        if self._pid != os.getpid():
-            self._closed = True  # the lock may have been held by a thread that the fork left behind
-            return
+    def stop(self) -> None:
+        """Stop starting tasks and wake everyone, the consumer by a ClosedError. Waits for none: ``close`` follows."""
         with self._work:
             self._closed = True
             self._open = deque()
             self._work.notify_all()
             self._ready.notify_all()
+
+    def close(self) -> None:
+        """As ``stop``, and wait briefly for the running tasks. Idempotent."""
+        atexit.unregister(self.close)
+        if self._pid != os.getpid():
+            self._closed = True  # the lock may have been held by a thread that the fork left behind
+            return
+        self.stop()
         deadline = time.monotonic() + _GRACE_S
         for thread in self._threads:
             if thread is not threading.current_thread():

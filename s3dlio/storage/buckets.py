@@ -80,7 +80,7 @@ def delete_bucket(uri: UriLike, *, storage_options: Options = None) -> None:
         if next(store.list(), None) is not None:
             raise StorageError(
                 f"delete bucket {parsed}: found objects in it, expected none. "
-                "Delete them first: s3dlio.delete(uri, recursive=True, whole_container=True), or s3dlio rm -r.",
+                "Delete them first: s3dlio.delete(uri, recursive=True, whole_container=True).",
                 uri=str(parsed),
                 operation="delete bucket",
             )
@@ -96,9 +96,16 @@ def list_buckets(uri: str = "s3://", *, storage_options: Options = None) -> list
         storage_options: how to reach the server.
 
     Raises:
-        OptionError: a scheme without a listing: Google's is in neither engine.
+        OptionError: a scheme without a listing: Google's is in neither engine; or more than a scheme.
     """
-    scheme = re.match(r"(\w*)", uri)
+    scheme = re.fullmatch(r"(\w+)(?::/*)?", uri)
+    if scheme is None and uri.startswith(("s3:", "az:", "abfss:")):
+        kind = "bucket" if uri.startswith("s3:") else "container"
+        raise OptionError(
+            f"list buckets {uri}: the URI names a {kind}, expected '{'s3' if kind == 'bucket' else 'az'}://' alone. "
+            "Use list_keys for the objects in it.",
+            field="uri",
+        )
     if scheme is None or scheme[1] not in {"s3", "az"}:
         raise OptionError(
             f"list buckets {uri!r}: this scheme has no listing of buckets here, expected 's3://' or 'az://'. "
@@ -123,12 +130,19 @@ def mkdir(uri: UriLike, *, storage_options: Options = None) -> None:
 
     Raises:
         NotFoundError: the bucket of a prefix does not exist.
+        OptionError: a URL of a web server, which is only read.
         ExistsError: a file of that name is in the way.
     """
     parsed = Uri.parse(uri)
     if parsed.scheme in {"file", "direct"}:
         with translating_os("mkdir", str(parsed)):
             Path(parsed.path).mkdir(parents=True, exist_ok=True)
+    elif parsed.scheme in {"http", "https"}:
+        raise OptionError(
+            f"mkdir {parsed.masked()}: web servers are only read, expected a local path, a bucket or a prefix in one. "
+            "Write to the store behind it by its own scheme.",
+            field="uri",
+        )
     elif not parsed.key and parsed.scheme in _REMOTE:
         create_bucket(parsed, exist_ok=True, storage_options=storage_options)
     else:

@@ -1,30 +1,41 @@
 """Deleting: one object, many, or everything below a URI.
 
-Owns: what a recursive delete may take. Must not know: engines.
+Owns: what a recursive delete may take, and how many requests many deletes are. Must not know: engines.
+
+A store that has ``deletes_at_once`` > 1 removes so many objects by one request, ``delete_many(keys)``. It is repeated
+as a whole like any other request: a delete of what is gone changes nothing. Where it fails for good, its keys are
+removed one by one, and so is what follows: then the error is of the one object that cannot be removed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
+import operator
 import os
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, cast
 
 from s3dlio.concurrency.calls import in_order
-from s3dlio.errors import NotFoundError, OptionError
-from s3dlio.storage.loans import Loans, check_in_flight
+from s3dlio.errors import NotFoundError, OptionError, StorageError
+from s3dlio.storage.loans import Loans, check_in_flight, several
+from s3dlio.storage.translate import naming
 from s3dlio.uri import Uri
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from s3dlio.storage.loans import Reach, UriLike
-    from s3dlio.storage.protocol import Store
+    from s3dlio.storage.protocol import BulkStore, Store
 
 __all__ = ["LOCAL_ROOTS", "beyond_a_link", "delete"]
 
 _DELETES_IN_FLIGHT = 64
 """A delete is all latency."""
+
+_KEYS_IN_FLIGHT = 8000
+"""Keys of bulk deletes on their way: a server counts each as a request (S3 takes 3,500 a second of a prefix)."""
 
 LOCAL_ROOTS = frozenset({"file:///", "direct:///"})
 """``Store.uri("")`` of the stores whose keys are paths of this machine."""
@@ -48,7 +59,8 @@ def delete(
             directories stay, and so does what symbolic links to local directories lead to.
         whole_container: with ``recursive``, allow URIs without a key, which empty the bucket. The root of local files
             and of a filesystem of the caller's own is refused all the same.
-        max_in_flight: deletes at the same time, each on a thread of its own.
+        max_in_flight: requests at the same time, each on a thread of its own. By the native engine one removes up
+            to 1,000 objects on S3 and 256 on Azure, and at most 8,000 objects are on their way.
         storage_options: as ``get``.
         filesystem: as ``get``.
 
@@ -59,20 +71,58 @@ def delete(
         StorageError: the first that failed. Others may have been removed, and may still be.
     """
     check_in_flight(max_in_flight, "delete")
-    uris: list[UriLike] = [uri] if isinstance(uri, str | os.PathLike | Uri) else [*uri]
+    uris: list[UriLike] = [uri] if isinstance(uri, str | os.PathLike | Uri) else [*several(uri, "delete", field="uri")]
     with Loans(storage_options, filesystem) as loans:
-        found: Iterable[tuple[Store, str]]
+        found: Iterator[tuple[Store, str]]
         if recursive:
             whole = whole_container and filesystem is None
             below = [_directory_in(loans, one, whole_container=whole) for one in uris]
             found = ((store, key) for store, prefix in below for key in _keys_of(store, prefix))
         else:
-            found = [loans.find_object(one, "delete") for one in uris]
-            if len(found) == 1:  # needs no thread
-                found[0][0].delete(found[0][1])
+            places = [loans.find_object(one, "delete") for one in uris]
+            if len(places) == 1:  # needs no thread
+                places[0][0].delete(places[0][1])
                 return 1
-        work = ((0, functools.partial(store.delete, key)) for store, key in found)
-        return sum(1 for _ in in_order(work, threads=max_in_flight, name="delete"))
+            found = iter(places)
+        left: deque[tuple[Store, str]] = deque()
+        count = sum(in_order(_bulk(found, left), threads=max_in_flight, name="delete", budget=_KEYS_IN_FLIGHT))
+        return count + sum(in_order(_singly(left), threads=max_in_flight, name="delete"))
+
+
+def _bulk(
+    found: Iterator[tuple[Store, str]], left: deque[tuple[Store, str]]
+) -> Iterator[tuple[int, Callable[[], int]]]:
+    """Deletes with their cost in keys: many at once, until one has put its keys into ``left``."""
+    failed = False
+    for store, following in itertools.groupby(found, operator.itemgetter(0)):
+        keys = (key for _, key in following)
+        at_once = getattr(store, "deletes_at_once", 1)
+        while chosen := [*itertools.islice(keys, 1 if failed else at_once)]:
+            yield len(chosen) if at_once > 1 else 0, functools.partial(_delete, store, chosen, left)
+            failed = failed or bool(left)
+            yield from _singly(left)
+
+
+def _singly(left: deque[tuple[Store, str]]) -> Iterator[tuple[int, Callable[[], int]]]:
+    while left:
+        store, key = left.popleft()
+        yield 0, functools.partial(_delete, store, (key,), left)
+
+
+def _delete(store: Store, keys: Sequence[str], left: deque[tuple[Store, str]]) -> int:
+    """How many objects were removed; ``left`` gets those of a request that failed for good."""
+    if len(keys) == 1:
+        store.delete(keys[0])
+        return 1
+    try:
+        cast("BulkStore", store).delete_many(keys)  # ``deletes_at_once`` says that it has it
+    except StorageError as error:
+        if error.retryable:
+            error.args = (f"{error} It was one request for {len(keys)} objects, of which this is the first.",)
+            raise
+        left.extend((store, key) for key in keys)
+        return 0
+    return len(keys)
 
 
 def _directory_in(loans: Loans, uri: UriLike, *, whole_container: bool) -> tuple[Store, str]:
@@ -88,7 +138,8 @@ def _directory_in(loans: Loans, uri: UriLike, *, whole_container: bool) -> tuple
 
 def _keys_of(store: Store, prefix: str) -> Iterator[str]:
     if prefix and not prefix.endswith("/"):
-        with contextlib.suppress(NotFoundError):  # a delete of nothing is no error, but would be counted
+        # A delete of nothing is no error, but would be counted.
+        with contextlib.suppress(NotFoundError), naming("delete"):
             yield store.head(prefix).key
     beyond = beyond_a_link(prefix.rstrip("/")) if store.uri("") in LOCAL_ROOTS else None
     for batch in store.list(prefix):

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict, deque
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, TypeVar
 
 from s3dlio.concurrency import Lock
 from s3dlio.errors import ClosedError, OptionError
@@ -35,11 +36,13 @@ if TYPE_CHECKING:
     UriLike: TypeAlias = str | os.PathLike[str] | Uri
     Reach: TypeAlias = StorageOptions | Mapping[str, Any] | None
 
-__all__ = ["KeptStores", "Loans", "check_in_flight"]
+__all__ = ["KeptStores", "Loans", "check_in_flight", "several"]
 
 
 _KEPT = 16
 """Containers that one program works on in turns, generously; an idle store holds a few idle connections."""
+
+T = TypeVar("T")
 
 
 class _Kept:
@@ -208,6 +211,20 @@ def check_in_flight(count: object, operation: str) -> None:
         raise OptionError(
             f"{operation}: max_in_flight is {count!r}, expected a whole number >= 1.", field="max_in_flight"
         )
+
+
+def several(many: Iterable[T], operation: str, *, of: str = "URIs", field: str = "uris") -> Iterable[T]:
+    """``many``, which one URI is not, although a string can be iterated.
+
+    Raises:
+        OptionError: it is one URI, bytes, or nothing that can be iterated.
+    """
+    if isinstance(many, str | bytes | os.PathLike | Uri) or not isinstance(many, Iterable):
+        found = f"one {type(many).__name__}" if isinstance(many, str | bytes | os.PathLike | Uri) else repr(many)
+        raise OptionError(
+            f"{operation}: got {found}, expected an iterable of {of}. Pass a list of {of}, even of one.", field=field
+        )
+    return many
 
 
 _lender = KeptStores()

@@ -95,9 +95,9 @@ class LocalStore:
     def get_clipped(self, key: str, start: int, end: int) -> tuple[ObjectMeta, pa.Buffer]:
         """As ``Store.get_clipped``."""
         check_range(start, end, self.uri(key))
-        with self._verb("get_clipped", key) as path, self._opened(path) as file:
+        with self._verb("get", key) as path, self._opened(path) as file:
             last = max(start, min(end, file.status.st_size))
-            return _meta(key, file.status), self._read("get_clipped", key, file, start, last)
+            return _meta(key, file.status), self._read("get", key, file, start, last)
 
     def put(self, key: str, data: BufferLike, *, mode: PutMode = "overwrite") -> ObjectMeta:
         """As ``Store.put``. Makes missing directories. Two fsyncs, which is most of what a small put costs."""

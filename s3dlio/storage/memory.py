@@ -93,7 +93,7 @@ class MemoryStore:
     def get_clipped(self, key: str, start: int, end: int) -> tuple[ObjectMeta, pa.Buffer]:
         """As ``Store.get_clipped``. A view of the stored bytes."""
         check_range(start, end, self.uri(key))
-        found = self._find(key, "get_clipped")
+        found = self._find(key, "get")
         return found.meta(key), pa.py_buffer(found.data)[start : max(start, end)]
 
     def get_into(self, key: str, buffer: BufferLike, start: int = 0, *, etag: str | None = None) -> None:

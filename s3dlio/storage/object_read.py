@@ -16,7 +16,7 @@ from s3dlio.arrays import allocate
 from s3dlio.concurrency.calls import in_order
 from s3dlio.errors import OptionError
 from s3dlio.storage.arguments import check_range, target
-from s3dlio.storage.translate import changed, past_end
+from s3dlio.storage.translate import changed, naming, past_end
 from s3dlio.uri import shown
 
 if TYPE_CHECKING:
@@ -37,9 +37,10 @@ def get_clipped(store: Store, key: str, start: int, end: int) -> tuple[ObjectMet
     verb = getattr(store, "get_clipped", None)
     if verb is not None:
         return verb(key, start, end)
-    meta = store.head(key)  # a store of another maker, from before there was the verb
-    last = min(end, meta.size)
-    return meta, store.get_range(key, start, last, etag=meta.etag) if start < last else pa.py_buffer(b"")
+    with naming("get"):
+        meta = store.head(key)  # a store of another maker, from before there was the verb
+        last = min(end, meta.size)
+        return meta, store.get_range(key, start, last, etag=meta.etag) if start < last else pa.py_buffer(b"")
 
 
 class ObjectRead:
@@ -52,6 +53,7 @@ class ObjectRead:
         end: one past the last byte; None: the object's end.
         into: writable memory for all of it. It may be larger, which leaves its rest as it is.
         etag: refuse any other version of the object.
+        operation: what was called, for errors.
 
     Raises:
         OptionError: a backward range, or memory that cannot be written to.
@@ -66,6 +68,7 @@ class ObjectRead:
         end: int | None = None,
         into: BufferLike | None = None,
         etag: str | None = None,
+        operation: str = "get",
     ) -> None:
         self.parts: list[tuple[int, int]] = []
         """What is left to read after ``begin``, each by ``read_part``."""
@@ -78,6 +81,7 @@ class ObjectRead:
         self._uri = shown(store.uri(key))
         self._into = None if into is None else np.frombuffer(target(into, self._uri), np.uint8)
         self._etag = etag
+        self._operation = operation
         self._memory: Any = None
         self._first: pa.Buffer | None = None
         check_range(start, start if end is None else end, self._uri)
@@ -91,12 +95,13 @@ class ObjectRead:
             PreconditionError: it is not the version that was asked for.
             OptionError: it does not fit into the memory given.
         """
-        meta, first = get_clipped(self._store, self._key, self._start, self._start + self._first_bytes())
+        with naming(self._operation):
+            meta, first = get_clipped(self._store, self._key, self._start, self._start + self._first_bytes())
         if self._etag is not None and meta.etag != self._etag:
-            raise changed("get", self._uri, self._etag)
+            raise changed(self._operation, self._uri, self._etag)
         end = meta.size if self._end is None else self._end
         if max(self._start, end) > meta.size:
-            raise past_end("get", self._uri, self._start, max(self._start, end), meta.size)
+            raise past_end(self._operation, self._uri, self._start, max(self._start, end), meta.size)
         self.size = end - self._start
         if self._into is not None:
             if self.size > self._into.size:
@@ -124,7 +129,8 @@ class ObjectRead:
         """
         start, end = self.parts[number]
         view = self._memory[start - self._start : end - self._start]
-        self._store.get_into(self._key, view, start, etag=self._etag)
+        with naming(self._operation):
+            self._store.get_into(self._key, view, start, etag=self._etag)
 
     def result(self) -> pa.Buffer:
         """The bytes, read-only, once all parts are read. For memory of the caller's own: a view of it."""
@@ -149,9 +155,10 @@ def read(
     end: int | None = None,
     into: BufferLike | None = None,
     etag: str | None = None,
+    operation: str = "get",
 ) -> ObjectRead:
     """Do all of an ``ObjectRead``. Starts threads if there are parts, and ends them. Args, Raises: as there."""
-    reading = ObjectRead(store, key, start=start, end=end, into=into, etag=etag)
+    reading = ObjectRead(store, key, start=start, end=end, into=into, etag=etag, operation=operation)
     reading.begin()
     work = ((0, functools.partial(reading.read_part, number)) for number in range(len(reading.parts)))
     for _ in in_order(work, threads=PARTS_IN_FLIGHT, name="get"):

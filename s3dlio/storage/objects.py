@@ -15,6 +15,7 @@ from s3dlio.storage.delete import delete
 from s3dlio.storage.entries import ObjectEntry, entries, selected
 from s3dlio.storage.loans import Loans
 from s3dlio.storage.object_read import PART_BYTES, read
+from s3dlio.storage.translate import naming
 from s3dlio.uri import Uri
 
 if TYPE_CHECKING:
@@ -115,14 +116,17 @@ def get_range(
             )
         etag = None
         if offset < 0:
-            meta = store.head(key)
+            with naming("get_range"):
+                meta = store.head(key)
             offset, etag = max(0, meta.size + offset), meta.etag
             if length is None:
                 length = meta.size - offset
         if length is not None and length <= PART_BYTES:
             return ObjectBytes(memoryview(store.get_range(key, offset, offset + length, etag=etag)))
         end = None if length is None else offset + length
-        return ObjectBytes(memoryview(read(store, key, start=offset, end=end, etag=etag).result()))
+        return ObjectBytes(
+            memoryview(read(store, key, start=offset, end=end, etag=etag, operation="get_range").result())
+        )
 
 
 def get_into(
@@ -143,7 +147,7 @@ def get_into(
         NotFoundError, PreconditionError: as ``get``.
     """
     with Loans(storage_options, filesystem) as loans:
-        return read(*loans.find_object(uri, "get_into"), into=buffer).size
+        return read(*loans.find_object(uri, "get_into"), into=buffer, operation="get_into").size
 
 
 def put_bytes(
@@ -230,7 +234,8 @@ def stat(
     """
     with Loans(storage_options, filesystem) as loans:
         store, key = loans.find_object(uri, "stat")
-        return as_dict(store.head(key))
+        with naming("stat"):
+            return as_dict(store.head(key))
 
 
 def exists(uri: UriLike, *, storage_options: Reach = None, filesystem: object | None = None) -> bool:
@@ -238,7 +243,8 @@ def exists(uri: UriLike, *, storage_options: Reach = None, filesystem: object | 
     with Loans(storage_options, filesystem) as loans:
         store, key = loans.find_object(uri, "stat")
         try:
-            store.head(key)
+            with naming("stat"):
+                store.head(key)
         except NotFoundError:
             return False
         return True

@@ -65,6 +65,12 @@ def locate(
 ) -> tuple[Store, str]:
     """The store of ``uri`` and the key in it. Args, Raises: as ``open_store``."""
     parsed = None if filesystem is not None else Uri.parse(uri)
+    if not isinstance(storage_options, StorageOptions | Mapping | None):
+        raise OptionError(
+            f"open {uri}: storage_options is {type(storage_options).__name__}, expected a dict of options or "
+            "StorageOptions.",
+            field="storage_options",
+        )
     if storage_options is None or isinstance(storage_options, Mapping):
         scheme = "filesystem" if parsed is None else parsed.scheme
         storage_options = StorageOptions.from_env(scheme, **{**(storage_options or {}), **overrides})

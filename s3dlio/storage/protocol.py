@@ -21,12 +21,12 @@ import numpy as np
 import pyarrow as pa
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
     from types import TracebackType
     from typing import Self
 
-__all__ = ["LIST_SCHEMA", "BufferLike", "ObjectMeta", "ObjectWriter", "PutMode", "Store", "WriteResult"]
+__all__ = ["LIST_SCHEMA", "BufferLike", "BulkStore", "ObjectMeta", "ObjectWriter", "PutMode", "Store", "WriteResult"]
 
 PutMode = Literal["overwrite", "create"]
 
@@ -212,3 +212,18 @@ class Store(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *exc: object) -> None: ...
+
+
+class BulkStore(Store, Protocol):
+    """A store that can remove many objects by one request. ``s3dlio.delete`` uses it where it is there."""
+
+    @property
+    def deletes_at_once(self) -> int:
+        """Most keys of one ``delete_many``; 1: it is not to be used."""
+
+    def delete_many(self, keys: Sequence[str]) -> None:
+        """Remove objects, one at least. One request; keys that do not exist may fail it.
+
+        Raises:
+            StorageError: some or all are still there. Its URI is the first key's, whichever it was.
+        """

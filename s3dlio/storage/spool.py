@@ -5,6 +5,7 @@ For engines that cannot abort an upload: nothing is sent before all of it is kno
 
 from __future__ import annotations
 
+import contextlib
 import io
 import mmap
 import tempfile
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 
     from s3dlio.storage.protocol import ObjectMeta
 
-__all__ = ["Spool", "SpoolSink"]
+__all__ = ["Spool", "SpoolSink", "set_aside"]
 
-_MEMORY_BYTES = 64 << 20
-"""Most files stay in memory; a checkpoint shard goes to disk instead of doubling the job's memory."""
+_MEMORY_BYTES = 16 << 20
+"""Most files stay in memory, also those of many writers at a time; a checkpoint shard goes to disk instead of doubling
+the job's memory."""
 
 
 class Spool:
@@ -107,3 +109,14 @@ class SpoolSink:
     def discard(self) -> None:
         """Drop what was put aside."""
         self._spool.close()
+
+
+def set_aside(data: pa.Buffer) -> pa.Buffer:
+    """A read-only copy of ``data``: in memory, a large one as a map of a temporary file.
+
+    Raises:
+        OSError: as ``Spool.write``.
+    """
+    with contextlib.closing(Spool()) as spool:
+        spool.write(data)
+        return spool.read()

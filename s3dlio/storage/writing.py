@@ -56,7 +56,7 @@ def open_writer(
         writer.close()  # the WriteResult, again: size, etag, parts, checksum
 
     On the ``native`` engine parts are sent in parallel while you write, and ``write`` blocks while 4 of them (64 MiB)
-    are on their way. On ``arrow`` the object is put aside (in memory up to 64 MiB, then in a temporary file) and
+    are on their way. On ``arrow`` the object is put aside (in memory up to 16 MiB, then in a temporary file) and
     sent by ``close``. Local files are written under a temporary name.
 
     Args:

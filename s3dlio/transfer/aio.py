@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from s3dlio.concurrency.calls import Calls
 from s3dlio.storage import objects
-from s3dlio.storage.loans import Loans, check_in_flight
+from s3dlio.storage.loans import Loans, check_in_flight, several
 from s3dlio.storage.object_read import PARTS_IN_FLIGHT, ObjectRead
 from s3dlio.storage.objects import ObjectBytes
 from s3dlio.transfer.many import pairs
@@ -90,6 +90,7 @@ async def get_many_async(
 ) -> list[tuple[str, ObjectBytes]]:
     """As ``get_many``, on threads of its own. ``uris`` is asked by the event loop's thread."""
     check_in_flight(max_in_flight, "get_many")
+    uris = several(uris, "get_many")
     calls = Calls(threads=max_in_flight, name="get")
     with Loans(storage_options, filesystem) as loans:
 
@@ -109,6 +110,7 @@ async def put_many_async(
 ) -> list[ObjectMeta]:
     """As ``put_many``, on threads of its own. ``items`` is asked by the event loop's thread."""
     check_in_flight(max_in_flight, "put_many")
+    items = pairs(items)
     calls = Calls(threads=max_in_flight, name="put")
     with Loans(storage_options, filesystem) as loans:
 
@@ -119,7 +121,7 @@ async def put_many_async(
         def one(uri: UriLike, data: BufferLike) -> Callable[[], Coroutine[Any, Any, ObjectMeta]]:
             return functools.partial(_on, calls, functools.partial(put, uri, data))
 
-        return await _bounded(max_in_flight, itertools.starmap(one, pairs(items)))
+        return await _bounded(max_in_flight, itertools.starmap(one, items))
 
 
 async def _get(calls: Calls, loans: Loans, uri: UriLike) -> ObjectBytes:

@@ -4,16 +4,18 @@ Owns: the numbers of progress and the end of a transfer, by success, first error
 
 Guarantees:
 - at most ``max_in_flight`` pieces run, holding at most ``_BUDGET_BYTES`` together, unless one alone needs more
-- after the first error no piece is begun, and the ones under way stop at their next ``check``
+- after the first error no piece is begun, and the ones under way stop at their next ``check``, or at once where they
+  wait for a ``ReadAhead`` that the conveyor knows
 - the callback is called by one thread at a time
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from s3dlio.concurrency import Lock, ReadAhead
 from s3dlio.errors import OptionError
@@ -61,6 +63,7 @@ class Conveyor:
         self._objects_done = 0
         self._bytes_done = 0
         self._stopped = False
+        self._readings: set[ReadAhead[Any]] = set()  # its single operations are atomic
         self._error: BaseException | None = None
         self._tell("", whole=False, began=0.0)
 
@@ -78,6 +81,16 @@ class Conveyor:
         """Raise Stopped if the transfer is over. Long pieces call this often."""
         if self._stopped:
             raise Stopped
+
+    @contextlib.contextmanager
+    def stopping(self, reading: ReadAhead[Any]) -> Iterator[None]:
+        """End the wait of who reads from ``reading`` in the block when the transfer is over."""
+        self._readings.add(reading)
+        try:
+            self.check()
+            yield
+        finally:
+            self._readings.discard(reading)
 
     def moved(self, uri: str, size: int, *, whole: bool, began: float) -> None:
         """``size`` more bytes of the object ``uri`` are at the target, which is ``whole`` with them.
@@ -113,7 +126,7 @@ class Conveyor:
                     if self._error is not None:
                         break
             finally:  # before the threads are waited for: they look at this
-                self._stopped = True
+                self._stop()
         if self._error is not None:
             error, self._error = self._error, None
             try:
@@ -133,7 +146,12 @@ class Conveyor:
             with self._lock:
                 if self._error is None and not self._stopped:
                     self._error = error
-                self._stopped = True
+            self._stop()
+
+    def _stop(self) -> None:
+        self._stopped = True
+        for reading in tuple(self._readings):
+            reading.stop()
 
     def _tell(self, uri: str, *, whole: bool, began: float) -> None:
         if self._callback is not None:

@@ -50,8 +50,9 @@ def copy(
         source: URI or path.
         target: URI or path.
         recursive: copy everything below ``source`` if it is a directory. Patterns need no ``recursive``.
-        resume: leave alone what is at the target in the same size and not older than its source, to the second.
-            What an earlier call has finished is not moved again.
+        resume: leave alone what is at the target in the same size and not older than its source. What an earlier call
+            has finished is not moved again. Where the times are of one second, which may be all that a store tells,
+            MD5 ETags decide, and what has none goes again; a downloaded file, which has its object's time, stays.
         skip_existing: leave alone whatever is at the target already.
         max_in_flight: objects, or parts of large ones, at the same time, >= 1. More hide latency, and cost
             a thread each.

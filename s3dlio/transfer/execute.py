@@ -5,7 +5,6 @@ Owns: the order of a transfer. Must not know: how an object moves (``moves``), t
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from pathlib import Path
@@ -14,12 +13,13 @@ from typing import TYPE_CHECKING, TypeAlias
 from s3dlio.errors import NotFoundError, OptionError, S3dlioError
 from s3dlio.storage.listing import from_nanoseconds
 from s3dlio.transfer.conveyor import Conveyor, check_in_flight
+from s3dlio.transfer.leftovers import warn_of
 from s3dlio.transfer.moves import PART_BYTES, Landing, Relay, Sending, ServerCopy
 from s3dlio.transfer.names import check_file_names, ignores_case
 from s3dlio.transfer.result import TransferResult
+from s3dlio.transfer.resume import Found, is_done
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Callable, Iterator
 
     from s3dlio.transfer.conveyor import Piece
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from s3dlio.transfer.side import Side
 
     Progress: TypeAlias = Callable[[TransferProgress], object] | None
-    _There: TypeAlias = tuple[int, dt.datetime | None]
 
 __all__ = ["execute"]
 
@@ -38,7 +37,7 @@ _COPY_LIMIT_BYTES = 5 << 30
 
 _ABORT_S = 0.15
 """How long all unfinished uploads together are waited for, besides the 0.5 s that ``ReadAhead`` gives its threads.
-One that hangs in a request longer may leave its parts at the server: Ctrl-C ends within a second."""
+One that hangs in a request longer may leave its parts at the server, which is said: Ctrl-C ends within a second."""
 
 
 def execute(
@@ -59,7 +58,7 @@ def execute(
     pairs = _pairs(source, target, selection, operation)
     if resume or skip_existing:
         there = _there(target, selection, pairs)
-        left = [pair for pair in pairs if not _is_there(pair[0], there.get(pair[1]), any_version=skip_existing)]
+        left = [pair for pair in pairs if not _is_there(source, pair[0], there.get(pair[1]), any_version=skip_existing)]
     else:
         left = pairs
     conveyor = Conveyor(progress, objects=len(left), size=sum(item.size for item, _ in left))
@@ -82,11 +81,11 @@ def execute(
         if isinstance(error, S3dlioError) and len(pairs) > 1:
             done = conveyor.done[0]
             error.add_note(f"{done} of {len(left)} objects were transferred and stay; resume=True goes on from there.")
-        raise
-    finally:
         until = time.monotonic() + _ABORT_S
-        for move in tuple(moves):  # a thread that ends late may still add one, which does nothing
-            move.discard(until)
+        # A thread that ends late may still add one, which does nothing.
+        if stay := [uri for uri in [move.discard(until) for move in tuple(moves)] if uri is not None]:
+            warn_of(operation, stay, target.scheme, error)
+        raise
     objects, size = conveyor.done
     return TransferResult(
         objects=objects, bytes=size, skipped=len(pairs) - len(left), seconds=time.perf_counter() - began
@@ -122,38 +121,35 @@ def _check_apart(source: Side, pairs: list[tuple[Item, str]], operation: str) ->
             )
 
 
-def _there(target: Side, selection: Selection, pairs: list[tuple[Item, str]]) -> dict[str, _There]:
-    """Size and time of what is at the target: a look at each file, one request for an object or a tree."""
-    found: dict[str, _There] = {}
+def _there(target: Side, selection: Selection, pairs: list[tuple[Item, str]]) -> dict[str, Found]:
+    """What is at the target: a look at each file, one request for an object or a tree."""
+    found: dict[str, Found] = {}
     if target.local:
         for _, key in pairs:
             path = Path(target.path(key))
             if path.is_file():
                 status = path.stat()
-                found[key] = status.st_size, from_nanoseconds(status.st_mtime_ns)
+                mtime, changed = from_nanoseconds(status.st_mtime_ns), from_nanoseconds(status.st_ctime_ns)
+                found[key] = Found(status.st_size, mtime, path=str(path), changed=changed)
     elif selection.single:
         for _, key in pairs:
             try:
                 meta = target.store.head(key)
             except NotFoundError:
                 continue
-            found[key] = meta.size, meta.mtime
+            found[key] = Found(meta.size, meta.mtime, meta.etag)
     else:
         for batch in target.store.list(target.key):
-            columns = (batch.column(name).to_pylist() for name in ("key", "size", "mtime"))
-            for key, size, mtime in zip(*columns, strict=True):
-                found[key] = size, mtime
+            columns = (batch.column(name).to_pylist() for name in ("key", "size", "mtime", "etag"))
+            for key, size, mtime, etag in zip(*columns, strict=True):
+                found[key] = Found(size, mtime, etag)
     return found
 
 
-def _is_there(item: Item, found: _There | None, *, any_version: bool) -> bool:
+def _is_there(source: Side, item: Item, found: Found | None, *, any_version: bool) -> bool:
     if found is None or any_version:
         return found is not None
-    size, mtime = found
-    if item.mtime is None or mtime is None:
-        return size == item.size
-    # Whole seconds: a head tells no more of an object's time, a listing does.
-    return size == item.size and math.floor(mtime.timestamp()) >= math.floor(item.mtime.timestamp())
+    return is_done(item, found, source_path=source.path(item.key) if source.local else None)
 
 
 def _move(conveyor: Conveyor, source: Side, item: Item, target: Side, key: str) -> Move:

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from s3dlio.concurrency.calls import in_order
+from s3dlio.errors import OptionError
 from s3dlio.storage.arguments import payload
-from s3dlio.storage.loans import Loans, check_in_flight
+from s3dlio.storage.loans import Loans, check_in_flight, several
 from s3dlio.storage.object_read import ObjectRead
 from s3dlio.storage.objects import ObjectBytes, as_dict
+from s3dlio.storage.translate import naming
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -61,6 +63,7 @@ def get_many(
         StorageError: the first request that failed.
     """
     check_in_flight(max_in_flight, "get_many")
+    uris = several(uris, "get_many")
     with Loans(storage_options, filesystem) as loans:
         places = [(str(uri), *loans.find_object(uri, "get")) for uri in uris]
         found = _begun([place[1:] for place in places], max_in_flight)
@@ -108,10 +111,11 @@ def put_many(
         StorageError: the first request that failed.
     """
     check_in_flight(max_in_flight, "put_many")
+    items = pairs(items)
     with Loans(storage_options, filesystem) as loans:
         work = (
             (payload(data, "put", store.uri(key)).size, functools.partial(store.put, key, data, mode=mode))
-            for uri, data in pairs(items)
+            for uri, data in items
             for store, key in (loans.find_object(uri, "put"),)
         )
         return [*in_order(work, threads=max_in_flight, name="put", budget=_PUT_BUDGET)]
@@ -133,18 +137,44 @@ def stat_many(
         StorageError: the first request that failed.
     """
     check_in_flight(max_in_flight, "stat_many")
+    uris = several(uris, "stat_many")
     with Loans(storage_options, filesystem) as loans:
         work = (
-            (0, functools.partial(store.head, key)) for uri in uris for store, key in (loans.find_object(uri, "stat"),)
+            (0, functools.partial(_stat, store, key))
+            for uri in uris
+            for store, key in (loans.find_object(uri, "stat"),)
         )
         return [as_dict(meta) for meta in in_order(work, threads=max_in_flight, name="stat")]
+
+
+def _stat(store: Store, key: str) -> ObjectMeta:
+    with naming("stat"):
+        return store.head(key)
 
 
 def pairs(
     items: Mapping[str, BufferLike] | Iterable[tuple[UriLike, BufferLike]],
 ) -> Iterator[tuple[UriLike, BufferLike]]:
-    """The ``(uri, data)`` pairs of what ``put_many`` takes."""
-    return iter(items.items() if isinstance(items, Mapping) else items)
+    """The ``(uri, data)`` pairs of what ``put_many`` takes.
+
+    Raises:
+        OptionError: it is one URI, or bytes; or, from the iterator, a URI alone.
+    """
+    return _checked(
+        items.items()
+        if isinstance(items, Mapping)
+        else several(items, "put_many", of="(uri, data) pairs", field="items")
+    )
+
+
+def _checked(items: Iterable[tuple[UriLike, BufferLike]]) -> Iterator[tuple[UriLike, BufferLike]]:
+    for item in items:
+        if not isinstance(item, tuple | list) or len(item) != 2:
+            raise OptionError(
+                f"put_many: got the item {item!r:.100}, expected a pair (uri, data). Pass a list of pairs, or a dict.",
+                field="items",
+            )
+        yield item[0], item[1]
 
 
 def _begun(objects: list[tuple[Store, str]], max_in_flight: int) -> list[ObjectBytes | ObjectRead]:

@@ -14,9 +14,9 @@ import os
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from s3dlio.concurrency import Lock
+from s3dlio.concurrency import Lock, ReadAhead
 from s3dlio.errors import OptionError, StorageError
-from s3dlio.reading import FetchOptions, Request, fetch, part_ranges
+from s3dlio.reading import part_ranges
 from s3dlio.storage.posix import opened
 from s3dlio.storage.translate import translating_os
 from s3dlio.transfer.conveyor import Piece
@@ -25,8 +25,10 @@ from s3dlio.transfer.pending import PendingDownload
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import pyarrow as pa
+
     from s3dlio.storage.posix import OpenFile
-    from s3dlio.storage.protocol import ObjectWriter
+    from s3dlio.storage.protocol import ObjectWriter, Store
     from s3dlio.transfer.conveyor import Conveyor
     from s3dlio.transfer.selection import Item
     from s3dlio.transfer.side import Side
@@ -52,11 +54,13 @@ class Move(Protocol):
     def pieces(self) -> Iterator[Piece]:
         """The work, to be done once, by any threads."""
 
-    def discard(self, until: float) -> None:
+    def discard(self, until: float) -> str | None:
         """The transfer is over: drop what is not whole. Does nothing to an object that is.
 
         Args:
             until: when to stop waiting (``time.monotonic()``) for a thread that has to abort an upload.
+
+        Returns: the URI of a target of which something may stay, because that thread is in a request; or None.
         """
 
 
@@ -130,15 +134,15 @@ class Sending:
         self._item = item
         self._target = target
         self._key = key
-        self._writing = _Writing()
+        self._writing = _Writing(conveyor, target, key)
 
     def pieces(self) -> Iterator[Piece]:
         """One: a writer takes its bytes in order, and sends them in parallel."""
         yield Piece(min(self._item.size, _WRITER_BYTES), self._send)
 
-    def discard(self, until: float) -> None:
+    def discard(self, until: float) -> str | None:
         """Wait for the thread that writes, which aborts what it has begun."""
-        self._writing.discard(until)
+        return self._writing.discard(until)
 
     def _send(self) -> None:
         self._conveyor.check()
@@ -152,7 +156,7 @@ class Sending:
                 store.put(self._key, data)
                 self._conveyor.moved(self._uri, data.size, whole=True, began=began)
                 return
-            with self._writing.open(self._target, self._key, file.status.st_size) as writer:
+            with self._writing.open(file.status.st_size) as writer:
                 self._check_unchanged(file, self._write_all(file, writer, began))
         self._conveyor.moved(self._uri, 0, whole=True, began=began)
 
@@ -189,7 +193,7 @@ class Relay:
         self._item = item
         self._target = target
         self._key = key
-        self._writing = _Writing()
+        self._writing = _Writing(conveyor, target, key)
 
     def pieces(self) -> Iterator[Piece]:
         """One: parts are read in parallel and written in order."""
@@ -198,9 +202,9 @@ class Relay:
             _WRITER_BYTES + _RECEIVED * _RELAY_PARTS * PART_BYTES if large else _RECEIVED * self._item.size, self._copy
         )
 
-    def discard(self, until: float) -> None:
+    def discard(self, until: float) -> str | None:
         """Wait for the thread that writes, which aborts what it has begun."""
-        self._writing.discard(until)
+        return self._writing.discard(until)
 
     def _copy(self) -> None:
         self._conveyor.check()
@@ -213,16 +217,23 @@ class Relay:
             self._conveyor.moved(self._uri, data.size, whole=True, began=began)
             return
         etag = self._item.etag or store.head(key).etag
-        requests = [Request(key=key, start=a, end=b, etag=etag) for a, b in part_ranges(0, size, part_bytes=PART_BYTES)]
-        options = FetchOptions(
-            max_in_flight=_RELAY_PARTS, max_ahead=_RELAY_PARTS, budget_bytes=_RELAY_PARTS * PART_BYTES
-        )
-        with self._writing.open(self._target, self._key, size) as writer:
-            with fetch(store, requests, options) as parts:
-                for _, part in parts:
-                    self._conveyor.check()
-                    writer.write(part)
-                    self._conveyor.moved(self._uri, part.size, whole=False, began=began)
+        # The writer is left first: the reading waits for its threads, which may be in requests.
+        with (
+            ReadAhead(
+                (_Part(store, key, start, end, etag) for start, end in part_ranges(0, size, part_bytes=PART_BYTES)),
+                threads=_RELAY_PARTS,
+                budget=_RELAY_PARTS * PART_BYTES,
+                max_groups=_RELAY_PARTS,
+                name="relay",
+            ) as reading,
+            self._conveyor.stopping(reading),
+            self._writing.open(size) as writer,
+        ):
+            for part in reading:
+                self._conveyor.check()
+                data = part.taken()
+                writer.write(data)
+                self._conveyor.moved(self._uri, data.size, whole=False, began=began)
             self._conveyor.check()
         self._conveyor.moved(self._uri, 0, whole=True, began=began)
 
@@ -230,21 +241,61 @@ class Relay:
 class _Writing:
     """An upload in parts, which one thread writes and another may wait for."""
 
-    def __init__(self) -> None:
+    def __init__(self, conveyor: Conveyor, target: Side, key: str) -> None:
+        self._conveyor = conveyor
+        self._target = target
+        self._key = key
         self._busy = Lock()
         self._closing = False
 
     @contextlib.contextmanager
-    def open(self, target: Side, key: str, size: int) -> Iterator[ObjectWriter]:
+    def open(self, size: int) -> Iterator[ObjectWriter]:
         """A writer of about ``size`` bytes; an exception, ``Stopped`` too, aborts it."""
-        with self._busy, target.store.open_writer(key, size_hint=size) as writer:
-            yield writer
-            self._closing = True
+        with self._busy:
+            self._conveyor.check()  # inside: ``discard`` may not have waited for this one
+            with self._target.store.open_writer(self._key, size_hint=size) as writer:
+                yield writer
+                self._closing = True
 
-    def discard(self, until: float) -> None:
-        """Wait until no writer is open, but not for one that is publishing: that cannot be called back."""
-        if not self._closing and self._busy.acquire(timeout=max(0.0, until - time.monotonic())):
-            self._busy.release()
+    def discard(self, until: float) -> str | None:
+        """Wait until no writer is open, but not for one that is publishing: that cannot be called back.
+
+        Returns: the URI of the target if one is open still.
+        """
+        patience_s = 0.0 if self._closing else max(0.0, until - time.monotonic())
+        if not self._busy.acquire(timeout=patience_s):
+            return self._target.uri(self._key)
+        self._busy.release()
+        return None
+
+
+class _Part:
+    """A part of an object as a group of one task."""
+
+    __slots__ = ("_data", "_etag", "_key", "_range", "_store")
+
+    def __init__(self, store: Store, key: str, start: int, end: int, etag: str | None) -> None:
+        self._store = store
+        self._key = key
+        self._range = start, end
+        self._etag = etag
+        self._data: pa.Buffer | None = None
+
+    @property
+    def cost(self) -> int:
+        return self._range[1] - self._range[0]
+
+    def __len__(self) -> int:
+        return 1
+
+    def run(self, _task: int) -> None:
+        self._data = self._store.get_range(self._key, *self._range, etag=self._etag)
+
+    def taken(self) -> pa.Buffer:
+        """The bytes, once."""
+        data, self._data = self._data, None
+        assert data is not None
+        return data
 
 
 class ServerCopy:

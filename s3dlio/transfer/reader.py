@@ -23,6 +23,7 @@ import numpy as np
 from s3dlio.concurrency.calls import Calls, in_order
 from s3dlio.errors import OptionError
 from s3dlio.storage.object_read import PART_BYTES, PARTS_IN_FLIGHT, get_clipped
+from s3dlio.storage.translate import naming
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,7 +70,8 @@ class RangeReader(io.RawIOBase):
         self._coming: deque[tuple[int, int, Future[pa.Buffer]]] = deque()
         self._calls: Calls | None = None
         self._pid = os.getpid()
-        self._meta, first = get_clipped(store, key, 0, _FIRST_BYTES)
+        with naming("open"):
+            self._meta, first = get_clipped(store, key, 0, _FIRST_BYTES)
         self._block = np.frombuffer(first, np.uint8)
 
     @property
@@ -195,7 +197,8 @@ class RangeReader(io.RawIOBase):
 
         def read(at: int) -> None:
             piece = view[at : min(at + PART_BYTES, size)]
-            self._store.get_into(self._key, piece, start + at, etag=self._meta.etag)
+            with naming("read"):
+                self._store.get_into(self._key, piece, start + at, etag=self._meta.etag)
 
         work = ((0, functools.partial(read, at)) for at in range(0, size, PART_BYTES))
         for _ in in_order(work, threads=PARTS_IN_FLIGHT, name="read"):
@@ -205,7 +208,8 @@ class RangeReader(io.RawIOBase):
         return size
 
     def _get(self, start: int, end: int) -> pa.Buffer:
-        return self._store.get_range(self._key, start, end, etag=self._meta.etag)
+        with naming("read"):
+            return self._store.get_range(self._key, start, end, etag=self._meta.etag)
 
     def _forget(self) -> None:
         """What is on its way goes elsewhere now."""

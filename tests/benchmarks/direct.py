@@ -1,6 +1,6 @@
 """``direct://`` and ``file://`` against fio: one large file, written and read in turns.
 
-    python tests/benchmarks/direct.py --size 2GiB --rounds 5 --directory /mnt/nvme
+    python -m tests.benchmarks.direct --size 2GiB --rounds 5 --directory /mnt/nvme
 
 Every contender does the same job in every round, in another order each round. Writes end with an fsync. Reads are cold:
 the file's pages are dropped from the page cache before each, for all contenders. fio has the block size and the depth

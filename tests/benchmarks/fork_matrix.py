@@ -23,6 +23,7 @@ import s3dlio
 from tests.servers.moto import MotoServer
 
 LIMIT_S = 180.0
+LEAST_OBJECTS = 32
 _CASE = """
 import json, os, sys, warnings
 import torch
@@ -70,8 +71,10 @@ if __name__ == "__main__":
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--objects", type=int, default=64)
+    parser.add_argument("--objects", type=int, default=64, help=f"at least {LEAST_OBJECTS} (default: 64)")
     count = parser.parse_args().objects
+    if count < LEAST_OBJECTS:
+        parser.error(f"--objects is {count}, expected {LEAST_OBJECTS} at least: a batch of 4 for each of 8 workers.")
     failures = 0
     with MotoServer() as server, tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "case.py"  # spawned workers import it
@@ -102,7 +105,8 @@ def main() -> int:
             failures += result != "finished"
             seconds = time.perf_counter() - began
             engines = "+".join(said["engines"])
-            print(f"{before:<10} {method:<11} {workers:>7}  {result:<8} {said['rows']:>5} {engines:<8} {seconds:>7.1f}")
+            numbers = f"{said['rows']:>5} {engines:<8} {seconds:>7.1f}"
+            print(f"{before:<10} {method:<11} {workers:>7}  {result:<8} {numbers}", flush=True)
     return 1 if failures else 0
 
 

@@ -1,6 +1,6 @@
 """How long a listing takes and what memory it costs a key, on both engines.
 
-    python tests/benchmarks/listing.py [--keys 200000] [--directories 1000] [--empty]
+    python -m tests.benchmarks.listing [--keys 200000] [--directories 1000] [--empty]
 
 The server is one of its own, in a process of its own, with answers of 1,000 keys that were made beforehand: what is
 measured is the client. Each engine lists in a process of its own, which keeps the batches; memory is the growth of its

@@ -80,18 +80,22 @@ def refused(call: Callable[..., Done]) -> Callable[..., str]:
 
 @pytest.fixture
 def on_terminal() -> Callable[..., tuple[int, str]]:
-    """Calls the command as a process on a terminal of 80 columns; exit code and all it showed, uncoloured."""
+    """Calls the command as a process on a terminal; exit code and all it showed, uncoloured.
 
-    def run(*arguments: object, answer: bytes = b"") -> tuple[int, str]:
+    ``answer`` is typed when ``question`` is shown; b"\\x03" is Ctrl-C.
+    """
+
+    def run(*arguments: object, question: str = "", answer: bytes = b"", columns: int = 80) -> tuple[int, str]:
         master, slave = os.openpty()
-        ioctl(slave, TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        ioctl(slave, TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         environment = {**os.environ, "TERM": "xterm"}
         environment.pop("COLUMNS", None)
         words = [*COMMAND, *map(str, arguments)]
         with os.fdopen(master, "r+b", buffering=0) as terminal:
+            # A session of its own, whose terminal this is: only so does Ctrl-C become a signal.
+            words = ["setsid", "--ctty", "--wait", *words]
             with subprocess.Popen(words, stdin=slave, stdout=slave, stderr=slave, env=environment) as process:
                 os.close(slave)
-                terminal.write(answer)
                 shown = b""
                 while True:
                     try:
@@ -101,6 +105,9 @@ def on_terminal() -> Callable[..., tuple[int, str]]:
                     if not piece:
                         break
                     shown += piece
+                    if answer and question.encode() in shown:
+                        terminal.write(answer)
+                        answer = b""
             return process.returncode, re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
 
     return run

@@ -1,6 +1,7 @@
 """``bench``."""
 
 import json
+import re
 
 
 def test_write_cleans_up_and_keep_does_not(output, tmp_path):
@@ -25,6 +26,15 @@ def test_read(output, tmp_path):
     shown = json.loads(output("bench", "read", tmp_path, "--objects", "2", "--duration", "200ms", "--json"))
     assert shown["requests"] > 7
     assert 0.2 <= shown["seconds"] < 5
+
+
+def test_the_bar_of_a_duration_has_no_end(on_terminal, tmp_path):
+    (tmp_path / "x").write_bytes(bytes(1000))
+    code, shown = on_terminal("bench", "read", tmp_path, "--duration", "1s")
+    assert code == 0
+    assert re.search(r"\r\d+ ", shown)
+    assert "100%" not in shown
+    assert "/0" not in shown
 
 
 def test_duration_ends_a_write(output, tmp_path):

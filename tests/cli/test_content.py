@@ -15,6 +15,18 @@ def test_get_to_standard_output_and_to_a_file(output, root, tmp_path):
     assert (tmp_path / "into" / "a.bin").read_bytes() == b"abc"
 
 
+@pytest.mark.parametrize("target", ["new", "."])
+def test_get_is_for_one_object(refused, root, tmp_path, target):
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t/x").write_bytes(b"x")
+    said = refused(2, "get", tmp_path / "t", tmp_path / target)
+    assert (
+        said == f"s3dlio: get file://{tmp_path}/t: got a directory, expected one object. For directories use cp -r.\n"
+    )
+    assert not (tmp_path / "new").exists()
+    assert not (tmp_path / "x").exists()
+
+
 def test_get_into_no_directory_is_one_line(refused, root):
     said = refused(1, "get", root / "a.bin", "/no/dir/x")
     assert said.startswith("s3dlio: ")
@@ -83,9 +95,11 @@ def test_put_to_moto_in_parts(output, refused, moto_environment, tmp_path):
     assert "exists" in refused(1, "put", "--create", source, uri)
 
 
-def test_the_bar_on_a_terminal(on_terminal, root, tmp_path):
+@pytest.mark.parametrize("columns", [40, 80])
+def test_the_bar_on_a_terminal(on_terminal, root, tmp_path, columns):
     (root / "big").write_bytes(bytes(32 << 20))
-    code, shown = on_terminal("get", root / "big", tmp_path / "copy")
+    code, shown = on_terminal("get", root / "big", tmp_path / "copy", columns=columns)
     assert code == 0
     assert "100%" in shown
+    assert "…" not in shown
     assert "33.6 MB of 33.6 MB" in shown

@@ -1,6 +1,7 @@
 """``ls``, ``stat``, ``buckets``, ``mkdir``."""
 
 import json
+import re
 
 import pytest
 
@@ -19,7 +20,6 @@ def test_ls_in_a_pipe_is_a_line_an_object(output, root):
     lines = [f"3\tfile://{root}/a.bin", f"0\tfile://{root}/b.txt"]
     assert output("ls", root).decode().splitlines() == lines
     assert output("ls", root, "--pattern", r"\.txt$").decode().splitlines() == lines[1:]
-    assert output("ls", root / "nothing") == b""
     assert output("ls", root / "a.bin").decode().splitlines() == lines[:1]
     assert output("ls", root / "a.bin", "--pattern", "txt") == b""
 
@@ -45,12 +45,31 @@ def test_human_sizes_and_long_lines(output, tree):
 def test_ls_on_a_terminal_is_a_table(on_terminal, root):
     code, shown = on_terminal("ls", root)
     assert code == 0
-    assert "2 objects, 3 B" in shown
-    assert all(len(line) <= 80 for line in shown.splitlines())
-    code, shown = on_terminal("ls", "-l", root)
+    assert shown.splitlines() == ["size  uri", f" 3 B  file://{root}/a.bin", f" 0 B  file://{root}/b.txt",
+                                  "2 objects, 3 B"]  # fmt: skip
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_ls_on_a_narrow_terminal_shows_names(on_terminal, root, columns):
+    code, shown = on_terminal("ls", "-l", root, columns=columns)
     assert code == 0
-    assert "modified" in shown
-    assert all(len(line) <= 80 for line in shown.splitlines())
+    head, first, *_ = shown.splitlines()
+    assert head.split() == ["size", "modified", "etag", "uri"]
+    assert re.fullmatch(rf" 3 B  \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d  \S+ +file://{re.escape(str(root))}/a\.bin", first)
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+@pytest.mark.parametrize("options", [[], ["-d"], ["--json"]])
+def test_a_path_that_leads_nowhere_is_an_error(refused, output, root, slash, options):
+    said = refused(1, "ls", f"{root}/nothing{slash}", *options)
+    assert "no such file or directory" in said
+    assert said.count("\n") == 1
+    (root / "nothing").mkdir()
+    assert output("ls", f"{root}/nothing{slash}", *options) == b""
+
+
+def test_a_prefix_that_leads_nowhere_is_empty(output, moto_environment):
+    assert output("ls", f"s3://{moto_environment.container}/no/such/prefix") == b""
 
 
 def test_ls_json(output, root, tree):
@@ -87,6 +106,19 @@ def test_buckets(call, output, refused, moto_environment):
     for name in ("made-by-mkdir", "made-by-create"):
         assert output("buckets", f"s3://{name}", "--delete") == b""
     assert not [line for line in output("buckets").splitlines() if b"made-by" in line]
+
+
+@pytest.mark.parametrize("uri", ["s3://name", "s3://name/key", "az://name"])
+def test_buckets_of_a_bucket_names_the_command(refused, uri):
+    said = refused(2, "buckets", uri)
+    assert said.startswith(f"s3dlio: list buckets {uri}: ")
+    assert said.endswith("For what is in it: s3dlio ls.\n")
+
+
+def test_mkdir_of_a_web_server(refused):
+    said = refused(2, "mkdir", "http://user:secret@host/x")
+    assert "web servers are only read" in said
+    assert "secret" not in said
 
 
 def test_mkdir_of_a_directory(output, tmp_path):

@@ -119,6 +119,38 @@ def test_help_names_every_command(output):
     assert "--endpoint-url" in output("cp", "--help").decode()
 
 
+@pytest.mark.parametrize("words", [["--help"], ["cp", "--help"], ["bench", "read", "--help"]])
+def test_help_loads_no_library(words):
+    """Nor does completion, which runs at every press of the key."""
+    code = (
+        "import sys\n"
+        "from s3dlio.cli.main import app\n"
+        "app(sys.argv[1:], standalone_mode=False)\n"
+        "print(*{'pyarrow', 'numpy', 'obstore', 's3dlio.storage'}.intersection(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr == "\n"
+
+
+def test_a_warning_is_one_line(root):
+    command = [sys.executable, "-m", "s3dlio.cli", "ls", root]
+    environment = {**os.environ, "S3DLIO_BACKNED": "native"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0
+    assert done.stdout.startswith("3\tfile:")
+    assert done.stderr.startswith("s3dlio: warning: environment: S3DLIO_BACKNED is not read")
+    assert done.stderr.count("\n") == 1
+
+
+def test_anonymous(refused, call, moto_environment, monkeypatch):
+    uri = f"s3://{moto_environment.container}/options/x"
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    assert "pass --anonymous for public objects" in refused(1, "stat", uri)
+    for words in (["--anonymous", "stat", uri], ["stat", uri, "--anonymous"]):
+        assert "get credentials" not in refused(1, *words), "a request was sent, which moto refuses"
+
+
 def test_completion_of_commands(command):
     environment = {**os.environ, "__S3DLIO_COMPLETE": "complete_bash", "COMP_WORDS": "s3dlio be", "COMP_CWORD": "1"}
     words = [sys.executable, "-c", "import sys; sys.argv[0] = 's3dlio'; from s3dlio.cli import main; main()"]

@@ -38,12 +38,31 @@ def test_a_tree_needs_an_answer_or_yes(refused, output, tree):
     assert output("rm", "-r", tree / "none") == b"", "nothing to ask about"
 
 
-@pytest.mark.parametrize(("answer", "left"), [(b"y\n", ["u"]), (b"n\n", ["t/a.x", "t/d/b.x", "t/d/c", "u"])])
-def test_asking_on_a_terminal(on_terminal, tree, answer, left):
-    code, shown = on_terminal("rm", "-r", tree / "t", answer=answer)
+@pytest.mark.parametrize("answer", [b"y\n", b"YES\n"])
+def test_asking_on_a_terminal(on_terminal, tree, answer):
+    code, shown = on_terminal("rm", "-r", tree / "t", question="[y/N]", answer=answer)
     assert "Delete 3 objects, 3 B" in shown
-    assert code == (0 if answer == b"y\n" else 1)
-    assert files(tree) == left
+    assert code == 0
+    assert files(tree) == ["u"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "said"),
+    [
+        (b"n\n", 1, "s3dlio: nothing of "),
+        (b"\n", 1, "s3dlio: nothing of "),
+        (b"yesterday\n", 1, "s3dlio: nothing of "),
+        (b"\x04", 1, "s3dlio: nothing of "),
+        (b"\x03", 130, "s3dlio: interrupted; nothing of "),
+    ],
+)
+def test_another_answer_deletes_nothing(on_terminal, tree, answer, code, said):
+    left, shown = on_terminal("rm", "-r", tree / "t", question="[y/N]", answer=answer, columns=200)
+    *_, question, last = shown.splitlines()
+    assert left == code
+    assert last == f"{said}file://{tree}/t was deleted."
+    assert "[y/N]" in question
+    assert len(files(tree)) == 4
 
 
 def test_dry_run(output, tree):

@@ -1,5 +1,6 @@
 """``make demo``'s script, from the server's start to its end, and Ctrl-C."""
 
+import importlib.util
 import os
 import re
 import signal
@@ -59,3 +60,28 @@ def test_interrupt_stops_everything(tmp_path):
     assert demo.returncode == 130
     assert output.splitlines()[-1] == "Stopped."
     assert errors == ""
+
+
+ENDING = """
+import os, signal, sys
+from pathlib import Path
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+Path("pid").write_text(str(os.getpid()))
+os.kill(os.getppid(), signal.SIGINT)
+if sys.argv[1] == "goes on":
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize("end", ["ends", "goes on"])
+def test_interrupt_while_a_script_ends(tmp_path, monkeypatch, end):
+    """It may have ended by the time that it is to be stopped; what is heard of is the interrupt."""
+    spec = importlib.util.spec_from_file_location("demo", DEMO)
+    demo = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(demo)
+    monkeypatch.setattr(demo, "HERE", tmp_path)
+    (tmp_path / "script.py").write_text(ENDING)
+    with pytest.raises(KeyboardInterrupt):
+        demo.python("script.py", end, cwd=str(tmp_path), environment=dict(os.environ))
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)

@@ -21,6 +21,8 @@ _VARIABLES = {
 class ExternalServer(S3Server):
     """Never started nor stopped here. Every run makes buckets of its own and leaves them there."""
 
+    name = "external"
+
     endpoint_url: str
     access_key: str
     secret_key: str

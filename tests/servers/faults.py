@@ -94,6 +94,7 @@ class FaultProxy(Server):
 
     def __init__(self, upstream: Server, *, certificate: Path | None = None) -> None:
         self.upstream = upstream
+        self.name, self.cannot = upstream.name, upstream.cannot
         self.scheme, self.region, self.container = upstream.scheme, upstream.region, upstream.container
         self.access_key, self.secret_key = upstream.access_key, upstream.secret_key
         self.requests: list[Seen] = []

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from .process import Processes
-from .server import Server, free_port, wait_for_answer
+from .server import Server, free_port
 
 _PROGRAM = Path(__file__).with_name("google_emulator.py")
 _START_LIMIT_S = 60.0  # under 1 s on an idle machine
@@ -17,6 +16,12 @@ _START_LIMIT_S = 60.0  # under 1 s on an idle machine
 class GoogleServer(Server):
     """It accepts every token, so there are no keys."""
 
+    name = "google emulator"
+    cannot = (
+        "buckets cannot be listed: neither engine has the request",
+        "access is not checked: the emulator takes every token",
+        "no faults on Google",
+    )
     scheme = "gs"
     region = ""
     container = "bucket"
@@ -24,8 +29,7 @@ class GoogleServer(Server):
     secret_key = ""
 
     def __init__(self) -> None:
-        self._temporary = tempfile.TemporaryDirectory(prefix="google-")
-        self._processes = Processes(Path(self._temporary.name) / "log")
+        self._processes = Processes("google")
 
     @property
     def environment(self) -> dict[str, str]:
@@ -35,12 +39,11 @@ class GoogleServer(Server):
         port = free_port()
         self._processes.spawn([sys.executable, str(_PROGRAM), str(port)])
         self.endpoint_url = f"http://127.0.0.1:{port}"
-        wait_for_answer(self.endpoint_url, limit_s=_START_LIMIT_S, died=self._processes.died, log=self._processes.log)
+        self._processes.wait(self.endpoint_url, limit_s=_START_LIMIT_S)
         self.make_container(self.container)
 
     def stop(self) -> None:
         self._processes.stop()
-        self._temporary.cleanup()
 
     def make_container(self, name: str) -> None:
         self.client().create_bucket(name)

@@ -14,6 +14,8 @@ _LAUNCHER = Path(__file__).parents[2] / "examples" / "embedded_s3.py"
 class MotoServer(S3Server):
     """``examples/embedded_s3.py``, as the demo starts it."""
 
+    name = "moto"
+    cannot = ("access is not checked: moto takes whatever keys",)
     access_key = "testing"
     secret_key = "testing"
 

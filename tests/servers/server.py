@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 class Server(abc.ABC):
     """A running server, used as a context manager; attributes are valid inside the block."""
 
+    name: str
+    """What reports call it."""
+    cannot: tuple[str, ...] = ()
+    """What is not tested on it because it, or a client on it, cannot do it: a phrase each, for the report."""
     scheme: str
     endpoint_url: str
     access_key: str

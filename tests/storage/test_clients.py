@@ -9,6 +9,7 @@ import threading
 import obstore
 import pytest
 
+from s3dlio.errors import OptionError
 from s3dlio.storage import StorageOptions, open_store
 from s3dlio.storage.arrow.client import make_filesystem
 from s3dlio.storage.configuration import credentials
@@ -51,6 +52,47 @@ def test_the_native_engine_repeats_as_it_is_told(unavailable, retries, requests)
     with pytest.raises(obstore.exceptions.BaseError):
         obstore.get(client, "key")
     assert len(unavailable.requests) == requests
+
+
+PROXY = "http://some.host.example"
+"""Nobody has this name, so a request that arrives came through the proxy."""
+
+
+@pytest.mark.parametrize("engine", ["native", "arrow"])
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "ALL_PROXY"])
+def test_a_proxy_of_the_environment(monkeypatch, clean_environment, engine, name):
+    with RecordingServer() as proxy:
+        monkeypatch.setenv(name, proxy.endpoint_url.replace("http://", "http://us%40er:pass@"))
+        with open_store("s3://bucket", endpoint_url=PROXY, backend=engine, **KEYS) as store:
+            store.get("key")
+    assert {request.target for request in proxy.requests} == {f"{PROXY}/bucket/key"}
+    assert {request.headers["Proxy-Authorization"] for request in proxy.requests} == {"Basic dXNAZXI6cGFzcw=="}
+
+
+@pytest.mark.parametrize("engine", ["native", "arrow"])
+def test_no_proxy_for_hosts_that_are_named(monkeypatch, clean_environment, engine):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with RecordingServer() as server:
+        with open_store("s3://bucket", endpoint_url=server.endpoint_url, backend=engine, **KEYS) as store:
+            store.get("key")
+        assert server.keys == {"K"}
+
+
+def test_a_proxy_of_a_kind_that_arrow_does_not_know(monkeypatch, clean_environment):
+    monkeypatch.setenv("HTTP_PROXY", "socks5://user:hidden@127.0.0.1:1")
+    with pytest.raises(OptionError, match="HTTP_PROXY is no URL of an HTTP proxy") as caught:
+        make_filesystem(Uri.parse("s3://bucket"), StorageOptions(endpoint_url=PROXY, **KEYS))
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["hidden, not base64!", "hidden", "a", "clé=", "a2V5=", "a2V5===="])
+def test_an_azure_key_that_is_none(key):
+    """Azure's library would end the process."""
+    options = StorageOptions(account_name="acc", account_key=key)
+    with pytest.raises(OptionError, match="account_key is not base64") as caught:
+        make_filesystem(Uri.parse("az://box"), options)
+    assert "hidden" not in str(caught.value)
 
 
 def visible_to_a_child(name):

@@ -8,6 +8,7 @@ import pytest
 
 from s3dlio.errors import OptionError
 from s3dlio.storage import StorageOptions
+from s3dlio.storage.configuration.container_role import ContainerRole
 from s3dlio.storage.configuration.credentials import NoCredentials
 from s3dlio.storage.configuration.environment import ENVIRONMENT
 from s3dlio.storage.configuration.web_identity import WebIdentity
@@ -47,12 +48,33 @@ def test_engine(scheme, variables, backend):
         ("AWS_MAX_ATTEMPTS", "many"),
         ("AWS_REQUEST_CHECKSUM_CALCULATION", "never"),
         ("S3DLIO_BALANCE", "random"),
+        ("S3DLIO_BACKEND", "Native"),
+        ("AWS_ENDPOINT_URL", "localhost:9000"),
+        ("AWS_ENDPOINT_URL_S3", "ftp://h"),
     ],
 )
 def test_illegal_values_name_the_variable(name, value):
     with pytest.raises(OptionError, match=f"{name} is '{value}'") as caught:
         options("s3", {name: value})
     assert caught.value.field == name
+
+
+@pytest.mark.parametrize(
+    ("scheme", "name", "value"),
+    [
+        ("az", "AZURE_STORAGE_ENDPOINT", "h:1"),
+        ("az", "AZURE_ENDPOINT_URL", "h:1"),
+        ("gs", "STORAGE_EMULATOR_HOST", "ftp://h"),
+        ("s3", "S3DLIO_ENDPOINT_URLS", "http://h{1..3}"),
+        ("s3", "AWS_ENDPOINT_URL", "name:hidden@h"),
+    ],
+)
+def test_illegal_endpoints_name_the_variable(scheme, name, value):
+    with pytest.raises(OptionError, match=f"environment: {name}") as caught:
+        options(scheme, {name: value})
+    assert caught.value.field == name
+    assert "hidden" not in str(caught.value)
+    assert options(scheme, {name: value}, endpoint_url="http://given").endpoint_url == "http://given"
 
 
 def test_attempts():
@@ -98,13 +120,36 @@ def test_the_order_of_credentials():
         options("s3", {**web, "AWS_ENDPOINT_URL_STS": "file:///etc/passwd"})
 
 
+def test_keys_that_are_given_as_none_are_not_given():
+    found = options("s3", {**KEYS, "AWS_SESSION_TOKEN": "t"}, access_key_id=None, session_token=None)
+    assert (found.access_key_id, found.secret_access_key, found.session_token) == ("id", "s", "t")
+
+
+def test_a_token_that_is_given_needs_its_keys():
+    with pytest.raises(OptionError, match="got session_token without keys"):
+        options("s3", KEYS, session_token="of other keys")
+
+
 def test_the_machine_is_asked_unless_forbidden():
     disabled = {"AWS_EC2_METADATA_DISABLED": "true"}
     assert options("s3", {}).credential_provider is None
     assert options("s3", disabled).credential_provider == NoCredentials()
-    container = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23/v1/credentials"}
-    assert options("s3", {**disabled, **container}).credential_provider is None
+    near = {"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/v2/credentials"}
+    assert options("s3", {**disabled, **near}).credential_provider is None
     assert options("s3", disabled, anonymous=True).credential_provider is None
+
+
+def test_the_containers_role():
+    url, file = "http://169.254.170.23/v1/credentials", {"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/token"}
+    container = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": url, "AWS_CONTAINER_AUTHORIZATION_TOKEN": "t"}
+    for more in ({}, {"AWS_EC2_METADATA_DISABLED": "true"}):
+        assert options("s3", {**container, **more}).credential_provider == ContainerRole(url=url, token="t")
+    assert options("s3", {**container, **file}).credential_provider == ContainerRole(
+        url=url, token_file="/token", token="t"
+    )
+    assert options("s3", {**container, **KEYS}).credential_provider is None
+    near = {"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/v2/credentials"}
+    assert options("s3", {**container, **near}).credential_provider is None, "which the engines ask"
 
 
 @pytest.mark.parametrize(
@@ -119,6 +164,37 @@ def test_the_machine_is_asked_unless_forbidden():
 def test_azure_credentials_do_not_mix(given, expected):
     environ = {"AZURE_STORAGE_ACCOUNT": "acc", "AZURE_STORAGE_KEY": "a2V5", "AZURE_STORAGE_SAS_TOKEN": "env"}
     assert options("az", environ, **given) == StorageOptions(**expected)
+
+
+def test_azure_credentials_of_another_account():
+    environ = {"AZURE_STORAGE_ACCOUNT": "acc", "AZURE_STORAGE_KEY": "a2V5"}
+    with pytest.raises(OptionError, match="those of account 'acc', expected those of 'other'"):
+        options("az", environ, account_name="other")
+    assert options("az", environ, account_name="acc").account_key == "a2V5"
+    assert options("az", environ, account_name="other", anonymous=True).account_name == "other"
+    assert options("az", {"AZURE_STORAGE_KEY": "a2V5"}, account_name="other").account_key == "a2V5"
+
+
+@pytest.mark.parametrize(
+    ("text", "account", "endpoint"),
+    [
+        ("accountname=acc;ACCOUNTKEY=a2V5\n", "acc", None),
+        ("DefaultEndpointsProtocol=http;AccountName=acc;AccountKey=a2V5", "acc", "http://acc.blob.core.windows.net"),
+        ("BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;SharedAccessSignature=sig", "devstoreaccount1", ...),
+        ("BlobEndpoint=https://acc.blob.core.windows.net/;SharedAccessSignature=sig", "acc", ...),
+        (
+            "UseDevelopmentStorage=true;DevelopmentStorageProxyUri=http://azurite",
+            "devstoreaccount1",
+            "http://azurite:10000/devstoreaccount1",
+        ),
+    ],
+)
+def test_azure_connection_strings_of_many_kinds(text, account, endpoint):
+    found = StorageOptions(connection_string=text)
+    assert found.account_name == account
+    assert found.account_key in {None, "a2V5"} or account == "devstoreaccount1"
+    if endpoint is not ...:
+        assert found.endpoint_url == endpoint
 
 
 def test_azure_connection_strings():

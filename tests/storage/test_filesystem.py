@@ -6,8 +6,12 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 
-from s3dlio.errors import NotFoundError, PreconditionError
-from s3dlio.storage import MemoryStore
+from s3dlio.errors import ClosedError, NotFoundError, PreconditionError, StorageError
+from s3dlio.storage import MemoryStore, open_store
+from s3dlio.storage.arrow.filesystem import StoreHandler
+from s3dlio.storage.writer import SinkWriter
+
+from .recording_server import BODY, RecordingServer
 
 
 @pytest.fixture
@@ -98,6 +102,37 @@ def test_moving_copying_deleting(store, filesystem):
     assert [*store.list()] == []
 
 
+def test_moving_onto_itself(store, filesystem):
+    filesystem.move("dir/a", "/dir/a/")
+    assert store.get("dir/a").size == 8
+    with pytest.raises(NotFoundError):
+        filesystem.move("none", "none")
+
+
+def test_what_cannot_be_published_is_an_error():
+    store = MemoryStore("closed-early")
+    stream = store.filesystem.open_output_stream("x")
+    stream.write(b"some bytes")
+    store.close()
+    with pytest.raises(ClosedError):
+        stream.close()
+
+
+def test_a_file_whose_write_failed_closes(store, monkeypatch):
+    """The failure was reported; pyarrow closes the file on its way out."""
+    stream = store.filesystem.open_output_stream("x")
+    stream.write(b"some")
+    monkeypatch.setattr(SinkWriter, "write", fail)
+    with pytest.raises(StorageError, match="broken"):
+        stream.write(b"bytes")
+    stream.close()
+
+
+def fail(writer, _data):
+    writer.abort()
+    raise StorageError("broken", uri="memory://filesystem/x", operation="write")
+
+
 def test_partitioned_dataset(store, filesystem):
     table = pa.table({"x": range(100), "part": ["a", "b"] * 50})
     pads.write_dataset(table, "parts", filesystem=filesystem, format="parquet", partitioning=["part"])
@@ -111,6 +146,25 @@ def test_equality(store, filesystem):
         assert again.filesystem.equals(filesystem)
         assert not other.filesystem.equals(filesystem)
     assert hash(filesystem.handler) == hash(store.filesystem.handler)
+
+
+def test_copying_between_buckets_of_one_name():
+    """pyarrow copies inside of a filesystem where source and target are equal."""
+    keys = {"access_key_id": "K", "secret_access_key": "s", "backend": "arrow"}
+    with RecordingServer() as here, RecordingServer() as there:
+        source = open_store("s3://bucket", endpoint_url=here.endpoint_url, **keys)
+        target = open_store("s3://bucket", endpoint_url=there.endpoint_url, **keys)
+        again = open_store("s3://bucket", endpoint_url=here.endpoint_url, **keys)
+        with source, target, again:
+            one, other = (StoreHandler(store) for store in (source, target))
+            assert one != other
+            assert one == StoreHandler(again)
+            files = [pafs.PyFileSystem(handler) for handler in (one, other)]
+            pafs.copy_files("a", "b", source_filesystem=files[0], destination_filesystem=files[1], use_threads=False)
+    assert {request.method for request in here.requests} <= {"GET", "HEAD"}
+    assert [(request.target, request.body) for request in there.requests if request.method == "PUT"] == [
+        ("/bucket/b", BODY)
+    ]
 
 
 def test_parquet_row_group_is_read_in_ranges(store, filesystem, monkeypatch):

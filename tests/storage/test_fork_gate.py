@@ -1,4 +1,6 @@
 import contextvars
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -9,7 +11,7 @@ from s3dlio.storage.requests.fork_gate import ForkGate
 
 def test_a_fork_waits_for_requests_and_holds_off_new_ones():
     gate = ForkGate()
-    inside, leave, closed, entered = (threading.Event() for _ in range(4))
+    inside, leave, closed, forked, entered = (threading.Event() for _ in range(5))
 
     def request():
         with gate.passing():
@@ -19,6 +21,8 @@ def test_a_fork_waits_for_requests_and_holds_off_new_ones():
     def fork():
         gate.close()
         closed.set()
+        forked.wait(30)
+        gate.open()
 
     def late():
         with gate.passing():
@@ -33,7 +37,7 @@ def test_a_fork_waits_for_requests_and_holds_off_new_ones():
     assert closed.wait(30)
     threads[2].start()
     assert not entered.wait(0.1), "a request went ahead during the fork"
-    gate.open()
+    forked.set()
     assert entered.wait(30)
     for thread in threads:
         thread.join(30)
@@ -128,6 +132,7 @@ def test_a_request_on_another_thread_of_who_is_inside():
     def fork():
         gate.close()
         closed.set()
+        gate.open()
 
     forking = threading.Thread(target=fork)
     forking.start()
@@ -136,7 +141,6 @@ def test_a_request_on_another_thread_of_who_is_inside():
     assert closed.wait(30)
     thread.join(30)
     forking.join(30)
-    gate.open()
 
 
 def test_a_child_forked_inside_leaves_cleanly():
@@ -146,3 +150,112 @@ def test_a_child_forked_inside_leaves_cleanly():
         gate.reset()
         gate._inside.clear()
     assert gate._inside == {}
+
+
+FORKED_BY_A_HANDLER = """
+import os, signal
+from s3dlio.storage.requests import fork_gate, inheritance
+
+class Interrupting(dict):
+    def __setitem__(self, key, value):
+        super().__setitem__(key, value)
+        if signal.getsignal(signal.SIGUSR1) is handler:  # the first time
+            signal.raise_signal(signal.SIGUSR1)
+
+def handler(*_):
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    request()
+    global child
+    child = os.fork()
+
+def request():
+    with fork_gate.passing():
+        pass
+
+signal.signal(signal.SIGUSR1, handler)
+gate = fork_gate._GATE
+gate._inside = Interrupting()
+request()
+if child == 0:
+    request()
+    os._exit(0 if not inheritance.lost("s3") and not gate._inside else 1)
+status = os.waitpid(child, 0)[1]
+request()
+child = os.fork()
+if child == 0:
+    os._exit(0)
+print(status, os.waitpid(child, 0)[1], gate._inside)
+"""
+
+
+def test_a_signal_handler_forks_while_its_thread_is_at_the_gate():
+    """And makes a request. Neither waits for the thread that it has interrupted, which goes on in both processes."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED_BY_A_HANDLER], capture_output=True, text=True, timeout=8, check=False
+    )
+    assert (done.stdout, done.stderr) == ("0 0 {}\n", "")
+
+
+class Interrupted(dict):
+    """Where Ctrl-C arrives when a request is noted or taken off."""
+
+    def __init__(self, verb):
+        super().__init__()
+        self.verb = verb
+
+    def __setitem__(self, key, value):
+        super().__setitem__(key, value)
+        if self.verb == "set":
+            raise KeyboardInterrupt
+
+    def pop(self, *arguments):
+        verb, self.verb = self.verb, None
+        if verb == "pop":
+            raise KeyboardInterrupt
+        return super().pop(*arguments)
+
+
+@pytest.mark.parametrize("verb", ["set", "pop"])
+def test_an_interrupted_request_holds_up_no_fork(verb):
+    gate = ForkGate(patience_s=0.0)
+    gate._inside = Interrupted(verb)
+    with pytest.raises(KeyboardInterrupt), gate.passing():
+        pass
+    forking = threading.Thread(target=gate.close, daemon=True)
+    forking.start()
+    forking.join(10)
+    assert not forking.is_alive()
+    assert not gate._stuck
+    assert gate._inside == {}
+
+
+def test_an_interrupted_wait_for_requests_leaves_a_usable_child(monkeypatch):
+    """The fork goes on, as Python has it; what was waited for may be broken there."""
+    monkeypatch.setattr(inheritance, "_first_user", {})
+    gate = ForkGate()
+    monkeypatch.setattr(gate, "_emptied", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        gate.close()
+    gate.reset()
+    assert inheritance.lost("s3")
+    with gate.passing():
+        assert len(gate._inside) == 1
+
+
+def test_a_child_of_an_interrupted_fork_does_not_wait_for_a_thread_of_its_parent():
+    gate = ForkGate()
+    taken, leave = threading.Event(), threading.Event()
+
+    def other():
+        with gate._entry:
+            taken.set()
+            leave.wait(30)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert taken.wait(30)
+    gate.reset()  # as in a child whose parent got Ctrl-C in close()
+    with gate.passing():
+        assert len(gate._inside) == 1
+    leave.set()
+    thread.join(30)

@@ -122,6 +122,22 @@ def test_range_past_the_end(web, store, start, end, ignores_range):
             store.get_into("k", bytearray(end - start), start)
 
 
+def test_errors_name_what_was_called(web, store):
+    web.objects["/empty"] = b""
+    for call, name in (
+        (lambda: s3dlio.get(f"{web.url}/none"), "get"),
+        (lambda: s3dlio.get_range(f"{web.url}/none", 3), "get_range"),
+        (lambda: s3dlio.stat(f"{web.url}/none"), "stat"),
+        (lambda: s3dlio.open(f"{web.url}/none"), "open"),
+        (lambda: store.get_clipped("none", 0, 0), "get"),
+        (lambda: store.get_clipped("none", 0, 5), "get"),
+        (lambda: store.get_range("none", 1, 1), "get_range"),
+    ):
+        with pytest.raises(NotFoundError, match=f"^{name} {web.url}/none: ") as caught:
+            call()
+        assert caught.value.operation == name
+
+
 @pytest.mark.parametrize("ignores_range", [False, True])
 @pytest.mark.filterwarnings("ignore::s3dlio.storage.http.engine.RangeIgnoredWarning")
 def test_get_clipped(web, store, ignores_range):

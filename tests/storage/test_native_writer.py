@@ -11,14 +11,14 @@ import time
 import numpy as np
 import pytest
 
-from s3dlio.errors import ClosedError, OptionError, StorageError
+from s3dlio.errors import ClosedError, NotFoundError, OptionError, StorageError, StorageTimeoutError
 from s3dlio.storage import NativeStore
 from s3dlio.storage.configuration.options import StorageOptions
 from s3dlio.storage.native import store as native
 from s3dlio.storage.native import writer as native_writer
 from s3dlio.uri import Uri
 
-from ..servers.fault_actions import delay_first_byte, status
+from ..servers.fault_actions import close_before_answer, delay_first_byte, lose_answer, run_before, status
 
 PART = 5 << 20  # the least that S3 takes
 PARTS = "partNumber="
@@ -58,6 +58,11 @@ def read(server, key):
                 return body.read()
         except client.exceptions.NoSuchKey:
             return None
+
+
+def write_past(server, key, data):
+    with server.upstream.client() as client:
+        client.put_object(Bucket=server.container, Key=key, Body=data)
 
 
 def unfinished(server, key):
@@ -205,6 +210,71 @@ def test_an_abort_that_fails_is_noted(fault_proxy, store):
         for _ in range(20):
             writer.write(bytes(PART))
     assert any("abort" in note for note in caught.value.__notes__)
+
+
+def write(store, key, data):
+    with store.open_writer(key) as writer:
+        writer.write(data)
+    return writer.close()
+
+
+def test_an_upload_whose_completion_was_not_heard_of(fault_proxy, store):
+    """The server has published it, and all answers were lost: found by its mark, it is a success."""
+    data = content(2 * PART + 7)
+    for key, call in (("lost", write), ("lost-put", lambda store, key, data: store.put(key, data))):
+        fault_proxy.clear()
+        fault_proxy.fail(lose_answer(), method="POST", query="uploadId", times=None)
+        result = call(store, key, data)
+        assert (result.key, result.size) == (key, len(data))
+        assert result.etag.endswith("-3")
+        assert read(fault_proxy, key) == data
+        assert fault_proxy.count("HEAD") == 1
+
+
+def test_an_upload_whose_completion_never_came(fault_proxy, store):
+    """Nothing is there, or another object is: an error."""
+    data = content(PART + 7)
+    fault_proxy.fail(close_before_answer(), method="POST", query="uploadId", times=None)
+    with pytest.raises(StorageTimeoutError, match=r"^close .*/never: the connection broke") as caught:
+        write(store, "never", data)
+    assert "visible" not in str(caught.value)
+    assert read(fault_proxy, "never") is None
+    assert unfinished(fault_proxy, "never") == []
+    before = content(PART + 8)
+    write_past(fault_proxy, "before", before[:9])
+    with pytest.raises(StorageTimeoutError, match=r"broke.*The object that is visible under the key is another one\.$"):
+        write(store, "before", data)
+    assert read(fault_proxy, "before") == before[:9]
+
+
+def test_an_object_that_may_be_the_upload(fault_proxy, store):
+    """As on a server that keeps no metadata: nobody can tell, and the error says so."""
+    data = content(PART + 7)
+    fault_proxy.fail(close_before_answer(), method="POST", query="uploadId", times=None)
+    write_past(fault_proxy, "same", data)
+    with pytest.raises(StorageTimeoutError, match=r"visible under the key, and may be this one, complete"):
+        write(store, "same", data)
+
+
+def test_an_upload_of_which_nothing_can_be_found_out(fault_proxy, store):
+    fault_proxy.fail(lose_answer(), method="POST", query="uploadId", times=None)
+    fault_proxy.fail(close_before_answer(), method="HEAD", times=None)
+    with pytest.raises(StorageError, match=r"^close .*/dark: .*may be lost, and the object visible and complete"):
+        write(store, "dark", content(PART + 7))
+    assert read(fault_proxy, "dark") is not None
+
+
+def test_an_upload_that_somebody_has_aborted(fault_proxy, store):
+    def abort():
+        with fault_proxy.upstream.client() as client:
+            for upload in unfinished(fault_proxy, "aborted"):
+                client.abort_multipart_upload(Bucket=fault_proxy.container, Key="aborted", UploadId=upload["UploadId"])
+
+    fault_proxy.fail(run_before(abort), method="POST", query="uploadId")
+    with pytest.raises(StorageError, match=r"^close .*/aborted: the upload is gone, .* No object came of it") as caught:
+        write(store, "aborted", content(PART + 7))
+    assert not isinstance(caught.value, NotFoundError)
+    assert read(fault_proxy, "aborted") is None
 
 
 @pytest.mark.parametrize("end", ["abort", "write", "close"])

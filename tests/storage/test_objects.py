@@ -18,8 +18,11 @@ from s3dlio.errors import (
 )
 from s3dlio.storage import MemoryStore, objects
 from s3dlio.storage.object_read import PART_BYTES
+from s3dlio.storage.operation_log.format import read_op_log
+from s3dlio.storage.operation_log.log import op_log
+from s3dlio.uri import Uri
 
-from ..servers.fault_actions import run_before
+from ..servers.fault_actions import run_before, status
 
 
 @pytest.fixture(
@@ -120,6 +123,86 @@ def test_stat_exists_delete(base):
         objects.stat(uri)
     with pytest.raises(NotFoundError):
         objects.get(uri)
+
+
+CALLS = {
+    "get": objects.get,
+    "get_range": lambda uri: objects.get_range(uri, 1),
+    "get_range of a part": lambda uri: objects.get_range(uri, 1, 2),
+    "get_range from the end": lambda uri: objects.get_range(uri, -2),
+    "get_range of nothing": lambda uri: objects.get_range(uri, 0, 0),
+    "get_into": lambda uri: objects.get_into(uri, bytearray(9)),
+    "stat": objects.stat,
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_errors_name_what_was_called(base, name):
+    """And not the verb of the store that it is done by."""
+    objects.put_bytes(f"{base}/other", b"")
+    with pytest.raises(NotFoundError) as caught:
+        CALLS[name](f"{base}/none")
+    called = name.partition(" ")[0]
+    assert str(caught.value).startswith(f"{called} {base}/none: ")
+    assert caught.value.operation == called
+
+
+@pytest.mark.parametrize("start", [1, 5])
+def test_a_range_past_the_end_names_what_was_called(base, start):
+    objects.put_bytes(f"{base}/empty", b"")
+    with pytest.raises(ShortReadError, match=rf"^get_range {base}/empty at ") as caught:
+        objects.get_range(f"{base}/empty", start)
+    assert caught.value.operation == "get_range"
+
+
+@pytest.mark.parametrize(
+    ("name", "right"), [("get", "read"), ("get_range", "read"), ("stat", "read"), ("put", "write")]
+)
+@pytest.mark.parametrize("backend", ["native", "arrow"])
+def test_a_refusal_names_the_right_that_is_missing(fault_proxy, monkeypatch, backend, name, right):
+    monkeypatch.setenv("S3DLIO_BACKEND", backend)
+    uri = f"s3://{fault_proxy.upstream.new_container()}/k"
+    objects.put_bytes(uri, b"12345")
+    fault_proxy.fail(status(403), times=None)
+    with pytest.raises(AccessError, match=rf"^{name} {uri}: access denied.* a right to {right}\.") as caught:
+        {**CALLS, "put": lambda uri: objects.put_bytes(uri, b"1")}[name](uri)
+    assert caught.value.operation == name
+
+
+@pytest.mark.parametrize("backend", ["native", "arrow"])
+def test_a_part_that_fails_names_what_was_called(fault_proxy, monkeypatch, backend):
+    monkeypatch.setenv("S3DLIO_BACKEND", backend)
+    uri = f"s3://{fault_proxy.upstream.new_container()}/k"
+    objects.put_bytes(uri, bytes(2 * PART_BYTES))
+    fault_proxy.fail(status(403), method="GET", skip=1, times=None)
+    with pytest.raises(AccessError, match=f"^get {uri}: "):
+        objects.get(uri)
+    fault_proxy.clear()
+    fault_proxy.fail(status(403), method="GET", skip=1, times=None)
+    with pytest.raises(AccessError, match=f"^get_range {uri}: "):
+        objects.get_range(uri, 1)
+
+
+def test_errors_of_several_endpoints_and_logs_name_what_was_called(moto_environment, tmp_path):
+    """Also where the error passes through other stores."""
+    uri = f"s3://{moto_environment.new_container()}/none"
+    urls = [moto_environment.endpoint_url, moto_environment.endpoint_url + "/"]
+    with op_log(tmp_path / "log.tsv"):
+        with pytest.raises(NotFoundError, match=f"^get {uri}: "):
+            objects.get(uri, storage_options={"endpoint_urls": urls})
+        with pytest.raises(NotFoundError, match=f"^stat {uri}: "):
+            objects.stat(uri)
+    log = read_op_log(tmp_path / "log.tsv")
+    assert log["op"].to_pylist() == ["GET", "STAT"]
+    assert log["error"][0].as_py().startswith(f"get {uri}: ")
+
+
+@pytest.mark.parametrize("bad", [b"memory://objects/x", 5, None])
+def test_deleting_what_is_no_uri(bad):
+    with pytest.raises(OptionError, match=r"^delete: got .* expected an iterable of URIs") as caught:
+        objects.delete(bad)
+    assert caught.value.field == "uri"
+    assert objects.delete(Uri("memory", "objects", "x")) == 1, "one is legal here"
 
 
 @pytest.mark.parametrize("verb", [objects.get, objects.get_buffer, objects.stat, objects.exists, objects.delete])

@@ -109,6 +109,16 @@ def test_options_and_overrides(monkeypatch):
         open_store("memory://b", storage_options=options, colour="red")
 
 
+@pytest.mark.parametrize("given", ["native", 3, [("region", "r")]])
+def test_options_of_another_type(given):
+    with pytest.raises(OptionError, match=f"storage_options is {type(given).__name__}, expected a dict"):
+        open_store("s3://b", storage_options=given)
+
+
+def test_a_profile_in_options_for_both_sides_of_a_copy():
+    assert isinstance(open_store("/tmp", storage_options={"profile": "any"}), LocalStore)
+
+
 def test_opening_starts_nothing():
     """No request, no thread, no file: a program opens stores before it forks."""
     code = """

@@ -53,12 +53,27 @@ def test_azure_connection_string():
     text = "DefaultEndpointsProtocol=http;AccountName=acc;AccountKey=a2V5PQ==;BlobEndpoint=http://h:1/acc;"
     found = StorageOptions.from_env("az", {"AZURE_STORAGE_CONNECTION_STRING": text})
     assert (found.account_name, found.account_key, found.endpoint_url) == ("acc", "a2V5PQ==", "http://h:1/acc")
-    assert (
-        StorageOptions.from_env("az", {"AZURE_STORAGE_CONNECTION_STRING": text}, account_name="x").account_name == "x"
-    )
+    with pytest.raises(OptionError, match="has the key of account 'acc', expected that of 'x'"):
+        StorageOptions.from_env("az", {"AZURE_STORAGE_CONNECTION_STRING": text}, account_name="x")
+    given = StorageOptions(connection_string=text, account_name="x", account_key="b3RoZXI=")
+    assert (given.account_name, given.account_key) == ("x", "b3RoZXI=")
     with pytest.raises(OptionError, match=r"connection_string") as caught:
         StorageOptions(connection_string="nonsense=secret1")
     assert "secret1" not in str(caught.value)
+
+
+def test_what_is_given_wins_over_a_connection_string():
+    text = "AccountName=acc;AccountKey=a2V5;BlobEndpoint=http://h:1/acc"
+    found = StorageOptions(connection_string=text, sas_token="mine")
+    assert (found.account_name, found.account_key, found.sas_token) == ("acc", None, "mine")
+    found = StorageOptions(connection_string=text, endpoint_urls=["http://a", "http://b"])
+    assert (found.endpoint_url, found.endpoint_urls) == (None, ("http://a", "http://b"))
+    found = StorageOptions(connection_string=text, endpoint_url="http://b{1...2}")
+    assert (found.endpoint_url, found.endpoint_urls) == (None, ("http://b1", "http://b2"))
+    for endpoint in ("h:1/acc", "http://name:hidden@h/acc"):
+        with pytest.raises(OptionError, match="endpoint_url is ") as caught:
+            StorageOptions(connection_string=text.replace("http://h:1/acc", endpoint))
+        assert "hidden" not in str(caught.value)
 
 
 def test_schemes_read_their_own_variables():
@@ -83,6 +98,17 @@ def test_backend_variable():
 def test_unknown_variable_is_warned_about():
     with pytest.warns(UserWarning, match=r"S3DLIO_BACKENT is not read.*S3DLIO_BACKEND"):
         StorageOptions.from_env("s3", {"S3DLIO_BACKENT": "arrow"})
+
+
+def test_no_option_is_taken_for_an_argument():
+    for name in ("scheme", "environ"):
+        with pytest.raises(OptionError, match=f"unknown option '{name}'"):
+            StorageOptions.from_env("s3", {}, **{name: {}})
+
+
+def test_a_profile_is_for_s3_alone():
+    for scheme in ("file", "memory", "https", "az", "gs"):
+        assert StorageOptions.from_env(scheme, {}, profile="any") == StorageOptions()
 
 
 def test_unknown_option():
@@ -112,6 +138,9 @@ NAIVE = dt.datetime(2999, 1, 1)  # noqa: DTZ001 - without a zone on purpose
         ("read_timeout_s", {"read_timeout_s": -1}),
         ("retry_deadline_s", {"retry_deadline_s": float("nan")}),
         ("retry_deadline_s", {"retry_deadline_s": None}),
+        ("retry_deadline_s", {"retry_deadline_s": float("inf")}),
+        ("read_timeout_s", {"read_timeout_s": float("inf")}),
+        ("connect_timeout_s", {"connect_timeout_s": 1e12}),
         ("hedge_percentile", {"hedge_percentile": 0}),
         ("hedge_percentile", {"hedge_percentile": 100}),
         ("hedge_percentile", {"hedge_percentile": "95"}),
@@ -125,8 +154,10 @@ NAIVE = dt.datetime(2999, 1, 1)  # noqa: DTZ001 - without a zone on purpose
         ("direct_fallback", {"direct_fallback": "no"}),
         ("ca_bundle", {"ca_bundle": b"PEM"}),
         ("service_account_file", {"service_account_file": 3}),
+        ("service_account_file", {"service_account_file": '{"private_key": "hidden"}'}),
         ("secret_access_key", {"access_key_id": "a"}),
         ("access_key_id", {"secret_access_key": "a"}),
+        ("session_token", {"session_token": "hidden"}),
         ("credentials_expire_at", {"credentials_expire_at": NAIVE}),
         ("credentials_expire_at", {"credentials_expire_at": "tomorrow"}),
         ("credential_provider", {"credential_provider": "me"}),
@@ -136,7 +167,19 @@ NAIVE = dt.datetime(2999, 1, 1)  # noqa: DTZ001 - without a zone on purpose
         ("endpoint_url", {"endpoint_url": 9000}),
         ("endpoint_url", {"endpoint_url": "http://name:hidden@h"}),
         ("endpoint_url", {"endpoint_url": "http://h", "allow_http": False}),
+        ("endpoint_url", {"endpoint_url": "http://"}),
+        ("endpoint_url", {"endpoint_url": "http://[::1"}),
+        ("endpoint_url", {"endpoint_url": "http://h:port"}),
+        ("endpoint_url", {"endpoint_url": "https://h/?sv=1&sig=hidden"}),
+        ("endpoint_url", {"endpoint_url": "s3://name:hidden@h"}),
+        ("endpoint_url", {"endpoint_url": "name:hidden@h"}),
         ("endpoint_urls", {"endpoint_urls": ["ftp://h"]}),
+        ("endpoint_urls", {"endpoint_urls": ["http://name:hidden@h{1..3}"]}),
+        ("endpoint_urls", {"endpoint_urls": ["https://h/?sig=hidden"]}),
+        ("endpoint_urls", {"endpoint_urls": ["name:hidden@h"]}),
+        ("endpoint_urls", {"endpoint_urls": ["http://h", 3]}),
+        ("endpoint_urls", {"endpoint_urls": 3}),
+        ("endpoint_urls", {"endpoint_url": "http://name:hidden@h", "endpoint_urls": ["http://h"]}),
         ("endpoint_urls", {"endpoint_urls": ["http://h"], "allow_http": False}),
         ("endpoint_urls", {"endpoint_url": "http://h", "endpoint_urls": ["http://h"]}),
     ],

@@ -1,6 +1,6 @@
 import pytest
 
-from s3dlio.errors import OptionError
+from s3dlio.errors import AccessError, OptionError
 from s3dlio.storage import StorageOptions
 from s3dlio.storage.configuration.profile import ProfileCredentials, read_profile
 
@@ -105,6 +105,23 @@ def test_credentials_that_only_the_aws_command_gets(home, tmp_path, setting):
         StorageOptions.from_env("s3", home, profile="far")
     keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"}
     assert StorageOptions.from_env("s3", {**home, **keys, "AWS_PROFILE": "far"}).access_key_id == "x"
+
+
+def test_a_credential_process_that_is_no_command_line(home, tmp_path):
+    (tmp_path / ".aws" / "config").write_text("[profile p]\ncredential_process = get 'half\n")
+    found = StorageOptions.from_env("s3", home, profile="p")
+    with pytest.raises(OptionError, match=r"profile 'p': its credential_process cannot be split .*Mend the quotes"):
+        found.credential_provider()
+
+
+def test_what_a_process_prints_is_not_in_the_traceback(home, tmp_path):
+    (tmp_path / ".aws" / "config").write_text(
+        '[profile p]\ncredential_process = echo \'{"SecretAccessKey": "hidden", \'\n'
+    )
+    with pytest.raises(AccessError, match="said something else") as caught:
+        StorageOptions.from_env("s3", home, profile="p").credential_provider()
+    assert caught.value.__cause__ is None
+    assert "hidden" not in str(caught.value)
 
 
 def test_a_file_of_another_format(home, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from s3dlio.errors import StorageError
 from s3dlio.storage import spool as spool_module
-from s3dlio.storage.spool import Spool, SpoolSink
+from s3dlio.storage.spool import Spool, SpoolSink, set_aside
 
 
 @pytest.mark.parametrize("limit", [1 << 20, 10, 0])
@@ -70,3 +70,13 @@ def test_a_full_disk_is_an_error_of_the_write_that_meets_it(monkeypatch):
         sink.write(b" two")
     assert (caught.value.uri, caught.value.operation, caught.value.retryable) == ("s3://b/k", "write", False)
     sink.discard()
+
+
+@pytest.mark.parametrize("limit", [1 << 20, 4])
+def test_what_is_set_aside_stays_as_it_was(monkeypatch, limit):
+    monkeypatch.setattr(spool_module, "_MEMORY_BYTES", limit)
+    memory = bytearray(b"as it was")
+    aside = set_aside(pa.py_buffer(memory))
+    memory[:] = b"something"
+    assert aside.to_pybytes() == b"as it was"
+    assert not aside.is_mutable

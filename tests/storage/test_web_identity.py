@@ -1,4 +1,6 @@
 import datetime as dt
+import socket
+import threading
 from urllib.parse import parse_qs
 
 import pytest
@@ -69,6 +71,30 @@ def test_answers_that_are_of_no_use(identity, status, body, error, found, retrya
     assert caught.value.retryable is retryable
     assert "arn:role" in str(caught.value)
     assert "first" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("status", "code"), [(400, "Throttling"), (400, "IDPCommunicationError"), (429, "x")])
+def test_refusals_that_pass(identity, status, code):
+    body = f"<ErrorResponse><Error><Code>{code}</Code></Error></ErrorResponse>".encode()
+    with RecordingServer(lambda _: (status, body)) as server, pytest.raises(StorageError) as caught:
+        identity(server.endpoint_url)()
+    assert caught.value.retryable
+
+
+def test_an_answer_that_is_no_http(identity):
+    def speak():
+        connection = listener.accept()[0]
+        connection.recv(65536)
+        connection.sendall(b"SSH-2.0-x\r\n\r\n")
+        connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=speak)
+        thread.start()
+        with pytest.raises(StorageError, match="no answer") as caught:
+            identity(f"http://127.0.0.1:{listener.getsockname()[1]}")()
+        thread.join()
+    assert caught.value.retryable
 
 
 def test_nobody_answers(identity):

@@ -53,9 +53,9 @@ def test_as_the_functions(base):
         assert await stat_async(uri) == objects.stat(uri)
         with pytest.raises(ExistsError):
             await put_bytes_async(uri, b"other", mode="create")
-        with pytest.raises(NotFoundError, match="/none"):
+        with pytest.raises(NotFoundError, match=f"^get {base}/none"):
             await get_async(f"{base}/none")
-        with pytest.raises(NotFoundError):
+        with pytest.raises(NotFoundError, match=f"^stat {base}/none"):
             await stat_async(f"{base}/none")
         uris = [f"{base}/many/{n}" for n in range(20)]
         metas = await put_many_async({uri: b"1" * n for n, uri in enumerate(uris)}, max_in_flight=3)
@@ -200,3 +200,9 @@ def test_an_illegal_bound():
     for call in (get_many_async, put_many_async):
         with pytest.raises(OptionError, match="max_in_flight"):
             asyncio.run(call([], 0))
+
+
+def test_one_uri_is_no_list_of_them():
+    for call in (get_many_async, put_many_async):
+        with pytest.raises(OptionError, match=f"^{call.__name__.removesuffix('_async')}: got one str"):
+            asyncio.run(call("memory://many/x"))

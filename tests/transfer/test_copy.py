@@ -1,5 +1,6 @@
 """Objects and trees between stores."""
 
+import os
 import uuid
 
 import numpy as np
@@ -200,6 +201,7 @@ def test_a_round_trip_on_every_server(server, tmp_path, backend):
     for name, content_ in tree.items():
         (tmp_path / "up" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "up" / name).write_bytes(content_)
+        os.utime(tmp_path / "up" / name, (10**9, 10**9))  # in another second than its upload: see test_resume
     copy(tmp_path / "up", f"{uri}/one", recursive=True, storage_options=options)
     copy(f"{uri}/one", f"{uri}/two/", recursive=True, storage_options=options)
     copy(f"{uri}/two", tmp_path / "down", recursive=True, storage_options=options)

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ from s3dlio.storage.object_read import PART_BYTES
 from s3dlio.storage.objects import ObjectBytes
 from s3dlio.testing.faults import fail_at
 from s3dlio.transfer.many import get_many, put_many, stat_many
+from s3dlio.uri import Uri
 
 
 def working():
@@ -51,6 +53,7 @@ def test_large_objects_are_not_in_memory_twice(tmp_path):
             status = Path("/proc/self/status").read_text()
             return int(status.partition("VmHWM:")[2].split()[0]) // 1024
 
+        s3dlio.get_many(s3dlio.list(sys.argv[1])[:0])  # imports what it needs
         before = peak()
         found = s3dlio.get_many(s3dlio.list(sys.argv[1]), max_in_flight=4)
         assert sum(len(data) for _, data in found) == 200 << 20
@@ -176,6 +179,30 @@ def test_an_illegal_bound(count):
         with pytest.raises(OptionError, match="max_in_flight") as caught:
             call([], count)
         assert caught.value.field == "max_in_flight"
+
+
+@pytest.mark.parametrize("one", ["memory://many/x", b"memory://many/x", Path("/x"), Uri.parse("memory://many/x"), None])
+def test_one_uri_is_no_list_of_them(memory, one):
+    """A string would be taken letter by letter."""
+    for call in (get_many, stat_many, put_many):
+        with pytest.raises(OptionError, match=f"^{call.__name__}: got .* Pass a list of ") as caught:
+            call(one)
+        assert caught.value.field == ("items" if call is put_many else "uris")
+
+
+@pytest.mark.parametrize("item", ["memory://many/x", ("memory://many/x",), "ab", 5])
+def test_an_item_that_is_no_pair(memory, item):
+    with pytest.raises(OptionError, match=r"^put_many: got the item .* expected a pair"):
+        put_many([("memory://many/1", b"1"), item])
+
+
+def test_errors_name_the_operation(memory, tmp_path, moto_environment):
+    """And not the verb of the store that does it."""
+    for base in ("memory://many", tmp_path.as_uri(), f"s3://{moto_environment.new_container()}"):
+        for call, name in ((get_many, "get"), (stat_many, "stat")):
+            with pytest.raises(NotFoundError, match=f"^{name} {base}/none: ") as caught:
+                call([f"{base}/none"])
+            assert caught.value.operation == name
 
 
 def test_a_container_is_no_object(memory):

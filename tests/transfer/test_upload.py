@@ -133,7 +133,8 @@ def test_resume(tree, target):
         store.delete("d/c.npz")
         store.put("a.npz", b"another size")
     future = dt.datetime.now(dt.UTC).timestamp() + 100
-    os.utime(tree / "b.txt", (future, future))
+    os.utime(tree / "d/e/f.npz", (future, future))
+    os.utime(tree / "b.txt", (future, future))  # empty, as what is there
     result = upload(tree, target, resume=True)
     assert (result.objects, result.skipped) == (3, 2)
     assert content(target) == below("")

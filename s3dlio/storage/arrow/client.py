@@ -11,8 +11,9 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import os
+import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -37,6 +38,10 @@ same rules as the native engine's. (The SDK knows no deadline: six attempts took
 
 _GOOGLE_RETRY = dt.timedelta(seconds=1)
 """For how long Google's client repeats a request; 15 minutes by default, and 0 makes none at all."""
+
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
 _patching = Lock()
 # Module-level because a process has one environment. Only taken inside the fork gate, so no child inherits it taken.
@@ -91,11 +96,42 @@ def _s3(uri: Uri, options: StorageOptions, buckets: bool) -> Any:
         config["scheme"] = parts.scheme
     elif options.addressing == "path":  # at its own endpoint the SDK puts the bucket into the host's name
         config["endpoint_override"] = amazon_host("s3", region)
+    proxy = _proxy(options.endpoint_url or f"https://{amazon_host('s3', region)}")
+    if proxy is not None:
+        config["proxy_options"] = proxy
     # The SDK sends checksums behind the body (aws-chunked) unless told otherwise, and servers before that scheme, such
     # as Ceph 16.2, answer HTTP 411. pyarrow has no argument for it.
     checksum = options.request_checksum or ("when_supported" if options.endpoint_url is None else "when_required")
     with _variable("AWS_REQUEST_CHECKSUM_CALCULATION", checksum):
         return pafs.S3FileSystem(**config)
+
+
+def _proxy(url: str) -> dict[str, Any] | None:
+    """The proxy that the usual variables name for ``url``: of all clients here, Amazon's alone does not read them.
+
+    Raises:
+        OptionError: it is not a URL.
+    """
+    if not any(os.environ.get(name) or os.environ.get(name.upper()) for name in _PROXIES):
+        return None
+    from urllib.request import getproxies_environment, proxy_bypass  # noqa: PLC0415 - 15 ms of import
+
+    server, proxies = urlsplit(url), getproxies_environment()
+    said = proxies.get(server.scheme) or proxies.get("all")
+    if said is None or proxy_bypass(server.netloc):
+        return None
+    parts = urlsplit(said if "://" in said else f"http://{said}")
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        variable = f"{server.scheme.upper()}_PROXY"
+        raise OptionError(
+            f"environment: {variable} is no URL of an HTTP proxy, expected http://host:port. The arrow engine knows no "
+            "other kind; use backend='native'.",
+            field=variable,
+        )
+    config: dict[str, Any] = {"scheme": parts.scheme, "host": parts.hostname, "port": parts.port or 80}
+    if parts.username:
+        config |= {"username": unquote(parts.username), "password": unquote(parts.password or "")}
+    return config
 
 
 @contextlib.contextmanager
@@ -137,10 +173,20 @@ def _azure(uri: Uri, options: StorageOptions, _buckets: bool) -> Any:
         config["dfs_storage_authority"] = host.replace(".blob.", ".dfs.", 1)
         config["blob_storage_scheme"] = config["dfs_storage_scheme"] = parts.scheme
     if options.account_key and not options.anonymous:
+        _check_account_key(uri, options.account_key)
         config["account_key"] = options.account_key
     elif options.sas_token and not options.anonymous:
         config["sas_token"] = "?" + options.sas_token.lstrip("?")  # pyarrow appends it to the URL as it is
     return pafs.AzureFileSystem(account, **config)
+
+
+def _check_account_key(uri: Uri, key: str) -> None:
+    """Raise OptionError for a key that is not base64: Azure's library ends the whole process for it (pyarrow 26)."""
+    if _BASE64.fullmatch(key) is None:
+        raise OptionError(
+            f"open {uri}: account_key is not base64, expected the key as the portal shows it. Check AZURE_STORAGE_KEY.",
+            field="account_key",
+        )
 
 
 def _google(uri: Uri, options: StorageOptions, _buckets: bool) -> Any:

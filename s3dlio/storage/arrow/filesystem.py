@@ -9,12 +9,13 @@ exception is published as far as it was written, because pyarrow closes it; ``St
 from __future__ import annotations
 
 import io
+import os
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from s3dlio.errors import ClosedError, NotFoundError
+from s3dlio.errors import NotFoundError
 
 if TYPE_CHECKING:
     from s3dlio.storage.protocol import ObjectMeta, ObjectWriter, Store
@@ -34,7 +35,10 @@ class StoreHandler(pafs.FileSystemHandler):  # type: ignore[misc] # pyarrow ship
         self._store = store
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, StoreHandler) and other._store.uri("") == self._store.uri("")
+        # Not by the URI alone: it does not say at which endpoint, and pyarrow copies inside of what is equal.
+        return isinstance(other, StoreHandler) and (
+            other._store is self._store or other._store.__reduce__() == self._store.__reduce__()
+        )
 
     def __hash__(self) -> int:
         return hash(self._store.uri(""))
@@ -93,9 +97,13 @@ class StoreHandler(pafs.FileSystemHandler):  # type: ignore[misc] # pyarrow ship
         self._store.delete(key)
 
     def move(self, src: str, dest: str) -> None:
-        """Copy and delete: not atomic."""
-        self.copy_file(src, dest)
-        self._store.delete(self.normalize_path(src))
+        """Copy and delete: not atomic. Onto itself it does nothing."""
+        source, target = self.normalize_path(src), self.normalize_path(dest)
+        if source == target:
+            self._store.head(source)
+            return
+        self._store.copy(source, target)
+        self._store.delete(source)
 
     def copy_file(self, src: str, dest: str) -> None:
         """A copy by the store."""
@@ -182,6 +190,8 @@ class _WriterFile(io.RawIOBase):
         super().__init__()
         self._writer = writer
         self._position = 0
+        self._failed = False
+        self._pid = os.getpid()
 
     def writable(self) -> bool:
         return True
@@ -190,7 +200,11 @@ class _WriterFile(io.RawIOBase):
         return self._position
 
     def write(self, data: Any) -> int:
-        count = self._writer.write(data)
+        try:
+            count = self._writer.write(data)
+        except BaseException:
+            self._failed = True  # the writer has dropped everything
+            raise
         self._position += count
         return count
 
@@ -198,8 +212,8 @@ class _WriterFile(io.RawIOBase):
         if self.closed:
             return
         try:
-            self._writer.close()
-        except ClosedError:
-            return  # a write failed before, and has been reported
+            # What failed has been reported, and what a forked child inherited is not its own to publish.
+            if not self._failed and self._pid == os.getpid():
+                self._writer.close()
         finally:
             super().close()

@@ -120,8 +120,8 @@ class ArrowStore:
     def get_clipped(self, key: str, start: int, end: int) -> tuple[ObjectMeta, pa.Buffer]:
         """As ``Store.get_clipped``. Two requests, or one where nothing lies at ``start``."""
         check_range(start, end, self.uri(key))
-        with self._opened("get_clipped", key) as (file, meta):
-            return meta, self._read("get_clipped", key, file, start, max(start, min(end, meta.size)))
+        with self._opened("get", key) as (file, meta):
+            return meta, self._read("get", key, file, start, max(start, min(end, meta.size)))
 
     def get_into(self, key: str, buffer: BufferLike, start: int = 0, *, etag: str | None = None) -> None:
         """As ``Store.get_into``. pyarrow writes into ``buffer`` itself."""

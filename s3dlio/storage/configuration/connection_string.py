@@ -6,7 +6,7 @@ Source: Azure Storage documentation, "Configure Azure Storage connection strings
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from s3dlio.errors import OptionError
 
@@ -21,15 +21,24 @@ _EMULATOR = {
 _PUBLIC = "core.windows.net"
 
 
+_NAMES = (
+    "UseDevelopmentStorage", "DevelopmentStorageProxyUri", "AccountName", "AccountKey", "SharedAccessSignature",
+    "BlobEndpoint", "EndpointSuffix", "DefaultEndpointsProtocol",
+)  # fmt: skip
+_BY_LOWER = {name.lower(): name for name in _NAMES}
+"""Azure's own libraries do not tell capitals from small letters here."""
+
+
 def read_connection_string(text: str) -> dict[str, str]:
     """The fields of ``StorageOptions`` that ``text`` sets.
 
     Raises:
         OptionError: it names neither an account nor an endpoint.
     """
-    parts = {name.strip(): value for name, _, value in (part.partition("=") for part in text.split(";")) if value}
+    pairs = [part.partition("=") for part in text.split(";")]
+    parts = {_BY_LOWER.get(name.strip().lower(), ""): value.strip() for name, _, value in pairs if value.strip()}
     if parts.get("UseDevelopmentStorage", "").lower() == "true":
-        return dict(_EMULATOR)
+        return {**_EMULATOR, **_behind_a_proxy(parts.get("DevelopmentStorageProxyUri"))}
     account, endpoint = parts.get("AccountName"), parts.get("BlobEndpoint")
     if account is None and endpoint is None:
         raise OptionError(
@@ -38,10 +47,11 @@ def read_connection_string(text: str) -> dict[str, str]:
             field="connection_string",
         )
     if account is None and endpoint is not None:
-        account = urlsplit(endpoint).netloc.partition(".")[0]
-    suffix = parts.get("EndpointSuffix", _PUBLIC)
-    if endpoint is None and suffix != _PUBLIC:  # a national cloud
-        endpoint = f"{parts.get('DefaultEndpointsProtocol', 'https')}://{account}.blob.{suffix}"
+        url = urlsplit(endpoint)  # of an emulator the account is in the path
+        account = url.path.strip("/").partition("/")[0] or url.netloc.partition(".")[0]
+    suffix, protocol = parts.get("EndpointSuffix", _PUBLIC), parts.get("DefaultEndpointsProtocol", "https").lower()
+    if endpoint is None and (suffix != _PUBLIC or protocol != "https"):  # a national cloud
+        endpoint = f"{protocol}://{account}.blob.{suffix}"
     found = {
         "account_name": account,
         "account_key": parts.get("AccountKey"),
@@ -49,3 +59,11 @@ def read_connection_string(text: str) -> dict[str, str]:
         "endpoint_url": endpoint and endpoint.rstrip("/"),
     }
     return {field: value for field, value in found.items() if value}
+
+
+def _behind_a_proxy(url: str | None) -> dict[str, str]:
+    """The emulator's endpoint on the machine that ``url`` names."""
+    if not url:
+        return {}
+    parts, own = urlsplit(url), urlsplit(_EMULATOR["endpoint_url"])
+    return {"endpoint_url": urlunsplit((parts.scheme, f"{parts.hostname}:{own.port}", own.path, "", ""))}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -18,12 +19,15 @@ from urllib.parse import urlsplit
 from s3dlio.errors import OptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["expand", "is_several", "rank_from"]
+__all__ = ["expand", "is_several", "masked", "rank_from"]
 
 _RANGE = re.compile(r"\{([0-9a-fA-F]+)\.\.\.([0-9a-fA-F]+)\}")
 _SEPARATOR = re.compile(r"[\s,]+")
+
+_NAMES = re.compile(r"[^/@\s,]+@")
+_SECRETS = re.compile(r"([\w-]*(?:sig|token|credential|key)[\w-]*)=[^&\s,]+", re.IGNORECASE)
 
 _MAX_ENDPOINTS = 1024
 """More than any one client talks to; stops ``{1...1000000000}``, a slip of the finger, from filling the memory."""
@@ -44,7 +48,10 @@ def expand(texts: str | Iterable[str]) -> tuple[str, ...]:
     Raises:
         OptionError: a piece that is none of these, named in the message; a file that cannot be read; nothing at all.
     """
-    given = [texts] if isinstance(texts, str) else list(texts)
+    given = [texts] if isinstance(texts, str) else list(texts) if isinstance(texts, Iterable) else [texts]
+    for text in given:
+        if not isinstance(text, str):
+            raise OptionError(f"endpoints: got {type(text).__name__}, expected URLs as text.", field="endpoint_urls")
     found: dict[str, None] = {}
     for text in given:
         for piece in _pieces(text):
@@ -54,10 +61,16 @@ def expand(texts: str | Iterable[str]) -> tuple[str, ...]:
                     raise _bad(piece, f"more than {_MAX_ENDPOINTS} endpoints", "fewer")
     if not found:
         raise OptionError(
-            f"endpoints: {', '.join(map(repr, given)) or 'an empty list'} names none, expected at least one URL.",
+            f"endpoints: {', '.join(repr(masked(text)) for text in given) or 'an empty list'} names none, expected at "
+            "least one URL.",
             field="endpoint_urls",
         )
     return tuple(found)
+
+
+def masked(text: str) -> str:
+    """``text`` for messages: without the names, passwords and signatures that do not belong into its URLs."""
+    return _SECRETS.sub(r"\1=***", _NAMES.sub("***@", text))
 
 
 def is_several(text: str) -> bool:
@@ -130,9 +143,9 @@ def _checked(url: str, piece: str) -> str:
     except ValueError as error:
         raise _bad(piece, f"{error}", "http://host:port or https://host") from error
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0 or parts.query or parts.fragment:
-        raise _bad(piece, f"{url!r}" if url != piece else "no such URL", "http://host:port or https://host")
+        raise _bad(piece, f"{masked(url)!r}" if url != piece else "no such URL", "http://host:port or https://host")
     return url.rstrip("/")
 
 
 def _bad(piece: str, found: str, expected: str) -> OptionError:
-    return OptionError(f"endpoints: {piece!r}: found {found}, expected {expected}.", field="endpoint_urls")
+    return OptionError(f"endpoints: {masked(piece)!r}: found {found}, expected {expected}.", field="endpoint_urls")

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from s3dlio.errors import OptionError
 from s3dlio.storage.configuration.container import amazon_host
+from s3dlio.storage.configuration.container_role import ContainerRole
 from s3dlio.storage.configuration.credentials import EnvironmentCredentials, NoCredentials
-from s3dlio.storage.configuration.endpoints import rank_from
+from s3dlio.storage.configuration.endpoints import expand, is_several, masked, rank_from
 from s3dlio.storage.configuration.profile import read_profile
 from s3dlio.storage.configuration.web_identity import WebIdentity
 
@@ -37,13 +38,13 @@ ENVIRONMENT = {
 
 _KEYS = ("access_key_id", "secret_access_key", "session_token")
 _SWITCH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
-_CONTAINER = ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
+_CONTAINER = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
 _AZURE: dict[str, tuple[str, ...]] = {
     "account_name": ("AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_ACCOUNT_NAME"),
     "account_key": ("AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT_KEY"),
     "sas_token": ("AZURE_STORAGE_SAS_TOKEN",),
-    "endpoint_url": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT_URL"),
 }
+_AZURE_URL = ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT_URL")
 
 
 def read_environment(scheme: str, environ: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,9 +60,10 @@ def read_environment(scheme: str, environ: Mapping[str, str], given: Mapping[str
     """
     _warn_of_unknown(environ)
     readers = {"s3": _s3, "az": _azure, "gs": _google}
-    if scheme not in readers:
-        return dict(given)  # local and memory stores have no engine, and no reason to fail over one
-    found = {"backend": _backend(environ), **readers[scheme](environ, given)}
+    if scheme not in readers:  # local and memory stores have no engine, and no reason to fail over one
+        return {name: value for name, value in given.items() if name != "profile"}
+    given = {name: value for name, value in given.items() if value is not None or name not in _KEYS}
+    found = {"backend": given.get("backend") or _backend(environ), **readers[scheme](environ, given)}
     found |= _several(environ, given)
     return {name: value for name, value in {**found, **given}.items() if name != "profile"}
 
@@ -71,7 +73,7 @@ def _s3(environ: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
     settings = profile.settings
     found: dict[str, Any] = {
         "region": _first(environ, "AWS_REGION", "AWS_DEFAULT_REGION") or settings.get("region"),
-        "endpoint_url": _aws_url("S3", environ, profile),
+        "endpoint_url": None if _has_endpoint(given) else _aws_url("S3", environ, profile),
         "ca_bundle": _first(environ, "AWS_CA_BUNDLE") or settings.get("ca_bundle"),
         "addressing": settings.get("addressing_style"),
         "request_checksum": _checksum(environ, settings),
@@ -92,7 +94,7 @@ def _s3_credentials(
     Source: AWS SDKs and Tools Reference Guide, "Standardized credential providers": the code's own, then the
     environment, web identity, the files, and at last the container or the machine, which the engines ask by themselves.
     """
-    if given.get("anonymous") or given.get("credential_provider") or any(given.get(name) for name in _KEYS[:2]):
+    if given.get("anonymous") or given.get("credential_provider") or any(given.get(name) for name in _KEYS):
         return {}
     region = given.get("region") or found["region"] or "us-east-1"
     sts_url = _aws_url("STS", environ, profile) or f"https://{amazon_host('sts', region)}"
@@ -122,7 +124,15 @@ def _s3_credentials(
             f"read profile {profile.name!r}: found no credentials in it, expected some. Name another profile.",
             field="profile",
         )
-    if environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true" and not _first(environ, *_CONTAINER):
+    if (url := _first(environ, "AWS_CONTAINER_CREDENTIALS_FULL_URI")) and not _first(environ, _CONTAINER):
+        return {
+            "credential_provider": ContainerRole(
+                url=url,
+                token_file=_first(environ, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+                token=_first(environ, "AWS_CONTAINER_AUTHORIZATION_TOKEN"),
+            )
+        }
+    if environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true" and not _first(environ, _CONTAINER):
         return {"credential_provider": NoCredentials()}
     return {}
 
@@ -132,8 +142,8 @@ def _aws_url(service: str, environ: Mapping[str, str], profile: Profile) -> str 
     ignored = _first(environ, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
     if (ignored or profile.settings.get("ignore_configured_endpoint_urls", "")).lower() == "true":
         return None
-    variables = _first(environ, f"AWS_ENDPOINT_URL_{service}", "AWS_ENDPOINT_URL")
-    return variables or profile.endpoint_url(service.lower())
+    find = _url if service == "S3" else _first  # a provider looks at its own
+    return find(environ, f"AWS_ENDPOINT_URL_{service}", "AWS_ENDPOINT_URL") or profile.endpoint_url(service.lower())
 
 
 def _checksum(environ: Mapping[str, str], settings: Mapping[str, str]) -> str | None:
@@ -151,13 +161,21 @@ def _azure(environ: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, An
         said = None
     if said is not None:  # complete in itself: what else is set belongs to something else
         return {"connection_string": said}
-    found: dict[str, Any] = {field: _first(environ, *names) for field, names in _AZURE.items()}
     if given.get("connection_string"):
         return {}
+    found: dict[str, Any] = {field: _first(environ, *names) for field, names in _AZURE.items()}
+    found["endpoint_url"] = None if _has_endpoint(given) else _url(environ, *_AZURE_URL)
     if any(given.get(name) for name in credentials):
         found["account_key"] = found["sas_token"] = None
     elif found["account_key"]:
         found["sas_token"] = None  # as Azure's own tools choose
+    named, account = given.get("account_name"), found["account_name"]
+    if named and account not in {None, named} and (found["account_key"] or found["sas_token"]):
+        raise OptionError(
+            f"environment: the credentials are those of account {account!r}, expected those of {named!r}. "
+            "Pass account_key or sas_token for this account.",
+            field="account_name",
+        )
     return found
 
 
@@ -165,7 +183,8 @@ def _google(environ: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, A
     found: dict[str, Any] = {"project_id": _first(environ, "GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT")}
     emulator = _first(environ, "STORAGE_EMULATOR_HOST")
     if emulator and not given.get("endpoint_url"):
-        found["endpoint_url"] = emulator if "://" in emulator else f"http://{emulator}"
+        url = emulator if "://" in emulator else f"http://{emulator}"
+        found["endpoint_url"] = _url({"STORAGE_EMULATOR_HOST": url}, "STORAGE_EMULATOR_HOST")
         found["anonymous"] = not given.get("service_account_file")  # as Google's libraries do
     elif not given.get("anonymous"):
         found["service_account_file"] = _first(environ, "GOOGLE_APPLICATION_CREDENTIALS")
@@ -178,7 +197,10 @@ def _backend(environ: Mapping[str, str]) -> str | None:
     if switch is not None and switch.lower() not in _SWITCH:
         raise _illegal(variable, switch, "true or false")
     other = None if switch is None else ("native" if _SWITCH[switch.lower()] else "arrow")
-    return _first(environ, "S3DLIO_BACKEND") or other
+    backend = _first(environ, "S3DLIO_BACKEND")
+    if backend not in {None, "native", "arrow"}:
+        raise _illegal("S3DLIO_BACKEND", str(backend), "native or arrow")
+    return backend or other
 
 
 def _several(environ: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,7 +210,10 @@ def _several(environ: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, 
         found["endpoint_url"] = None
     elif not given.get("endpoint_url") and (urls := _first(environ, "S3DLIO_ENDPOINT_URLS")):
         found["endpoint_url"] = None
-        found["endpoint_urls"] = urls
+        try:
+            found["endpoint_urls"] = expand(urls)
+        except OptionError as error:
+            raise OptionError(f"environment: S3DLIO_ENDPOINT_URLS: {error}", field="S3DLIO_ENDPOINT_URLS") from error
     balance = _first(environ, "S3DLIO_BALANCE")
     if balance:
         if balance not in {"round_robin", "least_connections", "rank"}:
@@ -197,6 +222,21 @@ def _several(environ: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, 
     if given.get("balance", balance) == "rank":
         found["endpoint_rank"] = rank_from(environ)
     return found
+
+
+def _has_endpoint(given: Mapping[str, Any]) -> bool:
+    return bool(given.get("endpoint_url") or given.get("endpoint_urls"))
+
+
+def _url(environ: Mapping[str, str], *names: str) -> str | None:
+    """As ``_first``, of a URL or several; ``StorageOptions`` looks at them more closely."""
+    name = next((name for name in names if environ.get(name)), None)
+    if name is None:
+        return None
+    url = environ[name]
+    if not is_several(url) and not url.startswith(("http://", "https://")):
+        raise _illegal(name, masked(url), "http://host:port or https://host")
+    return url
 
 
 def _first(environ: Mapping[str, str], *names: str) -> str | None:

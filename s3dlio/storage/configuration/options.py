@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from s3dlio.errors import OptionError
 from s3dlio.storage.configuration.connection_string import read_connection_string
-from s3dlio.storage.configuration.endpoints import expand, is_several
+from s3dlio.storage.configuration.endpoints import expand, is_several, masked
 from s3dlio.storage.configuration.environment import ENVIRONMENT, read_environment
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ _TEXTS = ("region", "account_name", "project_id", "profile", *_SECRETS)
 _FILES = ("ca_bundle", "service_account_file")
 _SWITCHES = ("anonymous", "allow_http", "direct_fallback")
 _SECONDS = ("connect_timeout_s", "read_timeout_s", "retry_deadline_s")
+_LONGEST_S = 365 * 24 * 3600
+"""A year: more than any job waits, and less than the engines' clocks can hold."""
+
 _CHOICES = {
     "backend": ("native", "arrow"),
     "addressing": ("path", "virtual"),
@@ -118,6 +121,8 @@ class StorageOptions:
 
     def __post_init__(self) -> None:
         self._check_types()
+        if self.connection_string is not None:
+            self._fill(read_connection_string(self.connection_string))
         self._check_endpoints()
         if bool(self.access_key_id) != bool(self.secret_access_key):
             missing = "secret_access_key" if self.access_key_id else "access_key_id"
@@ -126,6 +131,12 @@ class StorageOptions:
                 "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or neither.",
                 field=missing,
             )
+        if self.session_token and not self.access_key_id:
+            raise OptionError(
+                "storage options: got session_token without keys, expected the keys that it belongs to. "
+                "Pass access_key_id and secret_access_key, too.",
+                field="session_token",
+            )
         if self.account_key and self.sas_token:
             raise OptionError(
                 "storage options: got account_key and sas_token, expected one of them. Leave out one.",
@@ -133,12 +144,24 @@ class StorageOptions:
             )
         if self.profile is not None:
             raise _illegal("profile", self.profile, "None in complete options: StorageOptions.from_env reads profiles")
-        if self.connection_string is not None:
-            for field, value in read_connection_string(self.connection_string).items():
-                if getattr(self, field) is None:
-                    self._set(field, value)
-            if self.account_key and self.sas_token:
-                self._set("sas_token", None)
+
+    def _fill(self, said: dict[str, str]) -> None:
+        """Take from a connection string what the options leave open."""
+        if self.account_key or self.sas_token:
+            said = {field: said[field] for field in said if field not in {"account_key", "sas_token"}}
+        elif "account_key" in said:
+            said.pop("sas_token", None)
+        if self.endpoint_urls:
+            said.pop("endpoint_url", None)
+        if "account_key" in said and self.account_name not in {None, said["account_name"]}:
+            raise OptionError(
+                f"storage options: connection_string has the key of account {said['account_name']!r}, expected that of "
+                f"{self.account_name!r}. Leave out account_name, or pass account_key.",
+                field="account_name",
+            )
+        for field, value in said.items():
+            if getattr(self, field) is None:
+                self._set(field, value)
 
     def _check_types(self) -> None:
         for field in _TEXTS:
@@ -150,6 +173,8 @@ class StorageOptions:
                 self._set(field, os.fspath(value))
             elif not isinstance(value, str | None):
                 raise _illegal(field, value, "a path")
+            elif value is not None and value.lstrip().startswith(("{", "-----BEGIN")):
+                raise _illegal(field, "the content of a file", "its path")
         for field in _SWITCHES:
             value = getattr(self, field)
             if not isinstance(value, bool) and not (value is None and field in _MAY_BE_NONE):
@@ -159,8 +184,8 @@ class StorageOptions:
             if value not in legal and not (value is None and field in _MAY_BE_NONE):
                 raise _illegal(field, value, f"one of {', '.join(legal)}")
         for field in _SECONDS:
-            if not _is_number(getattr(self, field)) or not getattr(self, field) > 0:
-                raise _illegal(field, getattr(self, field), "a positive number of seconds")
+            if not _is_number(getattr(self, field)) or not 0 < getattr(self, field) <= _LONGEST_S:
+                raise _illegal(field, getattr(self, field), "a positive number of seconds, a year at most")
         if not isinstance(self.max_attempts, int) or isinstance(self.max_attempts, bool) or self.max_attempts < 1:
             raise _illegal("max_attempts", self.max_attempts, "a whole number, 1 or more")
         percentile = self.hedge_percentile
@@ -182,8 +207,8 @@ class StorageOptions:
             self._set("endpoint_urls", expand(self.endpoint_urls))
             if self.endpoint_url is not None:
                 raise OptionError(
-                    f"storage options: got endpoint_url {self.endpoint_url!r} and endpoint_urls, expected one of them. "
-                    "Put all servers into endpoint_urls.",
+                    f"storage options: got endpoint_url {masked(self.endpoint_url)!r} and endpoint_urls, expected one "
+                    "of them. Put all servers into endpoint_urls.",
                     field="endpoint_urls",
                 )
         elif self.endpoint_url is not None and is_several(self.endpoint_url):
@@ -197,10 +222,7 @@ class StorageOptions:
         ]:
             if url is None:
                 continue
-            if not url.startswith(("http://", "https://")):
-                raise _illegal(field, url, "http://host:port or https://host")
-            if "@" in urlsplit(url).netloc:
-                raise _illegal(field, "a URL with a name in it", "one without: pass the credentials as options")
+            _check_url(field, url)
             if url.startswith("http://") and self.allow_http is False:
                 raise _illegal(field, url, "https:// because allow_http is False")
 
@@ -209,7 +231,7 @@ class StorageOptions:
         object.__setattr__(self, field, value)
 
     @classmethod
-    def from_env(cls, scheme: str, environ: Mapping[str, str] = os.environ, **overrides: Any) -> Self:
+    def from_env(cls, scheme: str, environ: Mapping[str, str] = os.environ, /, **overrides: Any) -> Self:
         """The options that the environment gives for ``scheme``: ``docs/reference/environment.md`` lists it all.
 
         Reads the AWS files for ``s3``, and makes no request.
@@ -250,6 +272,22 @@ def _shown(field: str, value: object) -> str:
     if field == "credential_provider":
         return getattr(value, "__qualname__", type(value).__name__)
     return repr(value)
+
+
+def _check_url(field: str, url: str) -> None:
+    """Raise OptionError unless ``url`` is the base of a server's URLs, and holds no secret."""
+    legal = "http://host:port or https://host"
+    try:
+        parts = urlsplit(url)
+        port = parts.port  # raises for what is no port
+    except ValueError as error:
+        raise _illegal(field, masked(url), legal) from error
+    if not url.startswith(("http://", "https://")) or not parts.hostname or port == 0:
+        raise _illegal(field, masked(url), legal)
+    if "@" in parts.netloc:
+        raise _illegal(field, "a URL with a name in it", "one without: pass the credentials as options")
+    if "?" in url or "#" in url:
+        raise _illegal(field, masked(url), "a URL without a query: pass a signature as sas_token")
 
 
 def _is_number(value: object) -> bool:

@@ -193,9 +193,18 @@ def _nested_s3(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def _ask_process(name: str, command: str) -> Credentials:
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise OptionError(
+            f"read profile {name!r}: its credential_process cannot be split into words ({error}), expected a command. "
+            "Mend the quotes.",
+            field="profile",
+        ) from error
+
     def failed(why: str) -> AccessError:
         return AccessError(
-            f"get credentials of profile {name!r}: its credential_process {shlex.split(command)[0]!r} {why}, expected "
+            f"get credentials of profile {name!r}: its credential_process {words[0]!r} {why}, expected "
             "credentials as JSON, version 1. Run it in a shell.",
             operation="get credentials",
             attempts=0,
@@ -204,7 +213,7 @@ def _ask_process(name: str, command: str) -> Credentials:
     try:
         # The user's own command line, from the user's own file.
         done = subprocess.run(  # noqa: S603
-            shlex.split(command), capture_output=True, check=False, timeout=_PROCESS_LIMIT_S, stdin=subprocess.DEVNULL
+            words, capture_output=True, check=False, timeout=_PROCESS_LIMIT_S, stdin=subprocess.DEVNULL
         )
     except subprocess.TimeoutExpired as error:
         raise failed(f"took longer than {_PROCESS_LIMIT_S:.0f} s") from error
@@ -224,5 +233,6 @@ def _ask_process(name: str, command: str) -> Credentials:
             session_token=said.get("SessionToken"),
             expires_at=None if until is None else dt.datetime.fromisoformat(until),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise failed("said something else") from error
+    except (ValueError, KeyError, TypeError, AttributeError):
+        # Not "from": the parser's error holds the answer, and so the keys.
+        raise failed("said something else") from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import http.client
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from urllib.request import Request
 
 __all__ = ["WebIdentity"]
+
+_PASSING = {"Throttling", "ThrottlingException", "RequestLimitExceeded", "IDPCommunicationError"}
+"""Codes of refusals that pass; STS sends them with HTTP 400."""
 
 _LIMIT_S = 10.0
 """Seconds for the whole exchange; STS answers within one."""
@@ -87,12 +91,12 @@ class WebIdentity:
                 return answer.read()
         except HTTPError as error:
             with error:
-                said = _said(error.read())
+                code, said = _said(error.read())
             found = f"HTTP {error.code} {said}".strip()
-            if error.code >= 500:
+            if error.code >= 500 or error.code == 429 or code in _PASSING:
                 raise self._error(StorageError, found, "credentials", 1, retryable=True) from error
             raise self._error(AccessError, found, "credentials", 1) from error
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise self._error(StorageError, f"no answer ({error})", "credentials", 1, retryable=True) from error
 
     def _credentials(self, answer: bytes) -> Credentials:
@@ -126,9 +130,10 @@ def _texts(answer: bytes) -> dict[str, str]:
     return {element.tag.rpartition("}")[2]: element.text or "" for element in root.iter()}
 
 
-def _said(answer: bytes) -> str:
+def _said(answer: bytes) -> tuple[str, str]:
+    """The code of an error, and the code and its words together; empty where the answer is none of the service's."""
     try:
         found = _texts(answer)
     except ET.ParseError:
-        return ""
-    return " ".join(filter(None, (found.get("Code"), found.get("Message"))))
+        return "", ""
+    return found.get("Code", ""), " ".join(filter(None, (found.get("Code"), found.get("Message"))))

@@ -26,7 +26,7 @@ from s3dlio.storage.http import answer as http_answer
 from s3dlio.storage.http.connections import Connections, RedirectError, Url
 from s3dlio.storage.http.failure import broken, cut, endless, read_only, refused, strange
 from s3dlio.storage.protocol import ObjectMeta
-from s3dlio.storage.translate import changed, past_end, short
+from s3dlio.storage.translate import changed, naming, past_end, short
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,9 +125,10 @@ class HttpEngine:
         found = self._clipped(key, start, end) if start < end else None
         if found is not None:
             return found
-        meta = self.head(key)
+        with naming("get"):
+            meta = self.head(key)
         if start < min(end, meta.size):  # it grew in between
-            raise changed("get_clipped", self._shown(key), None)
+            raise changed("get", self._shown(key), None)
         return meta, pa.py_buffer(b"")
 
     def put(self, key: str, data: BufferLike, *, mode: PutMode = "overwrite") -> ObjectMeta:  # noqa: ARG002 - the protocol's
@@ -178,28 +179,28 @@ class HttpEngine:
             return view
 
     def _clipped(self, key: str, start: int, end: int) -> tuple[ObjectMeta, pa.Buffer] | None:
-        with self._verb("get_clipped", key), self._answer("GET", key, _asked(start, end, None)) as answer:
+        with self._verb("get", key), self._answer("GET", key, _asked(start, end, None)) as answer:
             if answer.status == 416:
                 return None
             if answer.status not in {200, 206}:
-                raise refused(answer, "get_clipped", self._shown(key), self._container)
+                raise refused(answer, "get", self._shown(key), self._container)
             if answer.status == 200:
                 if answer.length is None:
-                    data = self._body("get_clipped", key, answer)
+                    data = self._body("get", key, answer)
                     return self._meta(key, answer, data.size), data[start : min(end, data.size)]
                 total = answer.length
                 if total <= start:
                     return None
                 end = min(end, total)
-                self._skip("get_clipped", key, answer, start, end)
+                self._skip("get", key, answer, start, end)
             else:
-                found = self._checked_range("get_clipped", key, answer, start, end)
+                found = self._checked_range("get", key, answer, start, end)
                 if found.total is None or found.end != min(end, found.total):
-                    raise short("get_clipped", self._shown(key), start, end, found.end - found.start)
+                    raise short("get", self._shown(key), start, end, found.end - found.start)
                 total, end = found.total, found.end
             view = memoryview(pa.allocate_buffer(end - start)).cast("B")
             if (got := http_answer.read_into(answer, view)) < len(view):
-                raise short("get_clipped", self._shown(key), start, end, got)
+                raise short("get", self._shown(key), start, end, got)
             return self._meta(key, answer, total), pa.py_buffer(view.toreadonly())
 
     def _body(self, operation: str, key: str, answer: HTTPResponse) -> pa.Buffer:
@@ -258,7 +259,8 @@ class HttpEngine:
         return found
 
     def _check_empty(self, operation: str, key: str, start: int, etag: str | None) -> None:
-        meta = self.head(key)
+        with naming(operation):
+            meta = self.head(key)
         if etag is not None and meta.etag != etag:
             raise changed(operation, self._shown(key), etag)
         if start > meta.size:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from s3dlio.concurrency import Event
 from s3dlio.errors import ClosedError, OptionError, StorageError
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from s3dlio.storage.configuration.options import StorageOptions
     from s3dlio.storage.multi.balance import EndpointStatistics, Ticket
-    from s3dlio.storage.protocol import BufferLike, ObjectMeta, ObjectWriter, PutMode, Store
+    from s3dlio.storage.protocol import BufferLike, BulkStore, ObjectMeta, ObjectWriter, PutMode, Store
     from s3dlio.uri import Uri
 
 __all__ = ["MultiEndpointStore"]
@@ -143,9 +143,7 @@ class MultiEndpointStore:
 
     def get_clipped(self, key: str, start: int, end: int) -> tuple[ObjectMeta, pa.Buffer]:
         """As ``Store.get_clipped``."""
-        return self._run(
-            "get_clipped", key, lambda store: get_clipped(store, key, start, end), read=lambda both: both[1].size
-        )
+        return self._run("get", key, lambda store: get_clipped(store, key, start, end), read=lambda both: both[1].size)
 
     def get_into(self, key: str, buffer: BufferLike, start: int = 0, *, etag: str | None = None) -> None:
         """As ``Store.get_into``."""
@@ -195,6 +193,15 @@ class MultiEndpointStore:
     def delete(self, key: str) -> None:
         """As ``Store.delete``."""
         self._run("delete", key, lambda store: store.delete(key))
+
+    @property
+    def deletes_at_once(self) -> int:
+        """As ``RemoteStore.deletes_at_once``."""
+        return int(self._any.deletes_at_once)
+
+    def delete_many(self, keys: Sequence[str]) -> None:
+        """As ``RemoteStore.delete_many``."""
+        self._run("delete", keys[0], lambda store: cast("BulkStore", store).delete_many(keys))
 
     def copy(self, source: str, target: str) -> None:
         """As ``Store.copy``."""

@@ -40,7 +40,7 @@ CLASSES: dict[type[BaseException], Failure] = {
 """What a class says by itself. The message may say more, and then wins."""
 
 _STATUS = re.compile(r"status code: (\d{3})(?: (\w[\w '-]*))?|\(code: (\d{3})\)")
-_CODE = re.compile(r"<Code>(\w+)</Code>")
+_CODE = re.compile(r"<Code>(\w+)</Code>|\(code: ([A-Za-z]\w*)\)")  # the latter of one key in the answer to a delete
 _RETRIES = re.compile(r"after (\d+) retries")
 _PATH = re.compile(r'[Pp]ath "([^"\n]*)"')
 _PAST_END = re.compile(r'Wanted range starting at|CONTENT_RANGE header: "bytes 0--1/0"')  # Azurite's answers
@@ -104,7 +104,7 @@ def read_failure(error: BaseException) -> Failure:
     phrase = (status[2] or "") if status else ""
     return Failure(
         status=int(status[1] or status[3]) if status else known.status,
-        code=code[1] if code else "",
+        code=(code[1] or code[2]) if code else "",
         attempts=attempts,
         text=known.text or phrase or _one_line(answer),
     )

@@ -22,14 +22,14 @@ from s3dlio.storage.arrow.filesystem import store_filesystem
 from s3dlio.storage.configuration.container import Container
 from s3dlio.storage.native.client import make_client
 from s3dlio.storage.native.errors import translating_native
-from s3dlio.storage.native.writer import MAX_OBJECT_BYTES, PART_BYTES, MultipartSink
+from s3dlio.storage.native.writer import MARK, MAX_OBJECT_BYTES, PART_BYTES, MultipartSink
 from s3dlio.storage.protocol import ObjectMeta
 from s3dlio.storage.requests.inheritance import claim, lost
-from s3dlio.storage.translate import changed, past_end, short
+from s3dlio.storage.translate import changed, naming, past_end, short
 from s3dlio.storage.writer import SinkWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Self
 
     from s3dlio.storage.configuration.options import StorageOptions
@@ -43,6 +43,9 @@ _CREATE_BYTES = 5 << 30
 
 _COPY_BYTES = 5 << 30
 """Most bytes that S3 copies in one request."""
+
+_DELETES_AT_ONCE = {"s3": 1000, "az": 256}
+"""Keys that S3 takes in one DeleteObjects, and Azure in one Blob Batch. Of Google obstore has none."""
 
 _COPY_PIECE_BYTES = 32 << 20
 """What a copy through this machine reads at a time."""
@@ -103,16 +106,17 @@ class NativeStore:
         check_range(start, end, uri)
         if start < end:
             try:
-                with self._verb("get_clipped", key) as client:
+                with self._verb("get", key) as client:
                     result = obstore.get(client, key, options={"range": (start, end)})
                     meta = _meta(key, result.meta)
-                    return meta, self._received("get_clipped", key, result, start, min(end, meta.size))
+                    return meta, self._received("get", key, result, start, min(end, meta.size))
             except ShortReadError as error:
                 if error.retryable:
                     raise  # a body that broke off; the other one is the refusal of a range without bytes
-        meta = self.head(key)
+        with naming("get"):
+            meta = self.head(key)
         if start < min(end, meta.size):
-            raise changed("get_clipped", uri, None)  # it has grown since
+            raise changed("get", uri, None)  # it has grown since
         return meta, pa.py_buffer(b"")
 
     def get_into(self, key: str, buffer: BufferLike, start: int = 0, *, etag: str | None = None) -> None:
@@ -165,6 +169,18 @@ class NativeStore:
                     if "ontainer" in str(error) or "NoSuchBucket" in str(error):
                         raise
 
+    @property
+    def deletes_at_once(self) -> int:
+        """Most keys of one ``delete_many``; 1 where obstore would send a request each."""
+        return _DELETES_AT_ONCE.get(self._uri.scheme, 1)
+
+    def delete_many(self, keys: Sequence[str]) -> None:
+        """Remove objects in one request; see ``storage.delete``. A failure names the first key, whichever it was."""
+        for key in keys:
+            self._container.check(key, "delete", reading=False)
+        with self._verb("delete", keys[0], reading=False) as client:
+            obstore.delete(client, [*keys])
+
     def copy(self, source: str, target: str) -> None:
         """As ``Store.copy``. On the server; where it refuses an object of more than 5 GiB, through this machine.
 
@@ -177,7 +193,8 @@ class NativeStore:
         except StorageError as error:
             if error.retryable or isinstance(error, NotFoundError | AccessError):
                 raise
-            meta = self.head(source)
+            with naming("copy"):
+                meta = self.head(source)
             if meta.size <= _COPY_BYTES:
                 raise
             self._copy_through(meta, target)
@@ -200,6 +217,12 @@ class NativeStore:
     def head_with(self, client: Any, key: str) -> ObjectMeta:
         """For the writer: a head through ``client``."""
         return _meta(key, obstore.head(client, key))
+
+    def head_marked(self, key: str) -> tuple[ObjectMeta, str | None]:
+        """For the writer: a head, and the mark that its upload gave the object."""
+        with self._verb("head", key) as client:
+            found = obstore.get(client, key, options={"head": True})
+            return _meta(key, found.meta), found.attributes.get(MARK)
 
     def put_with(self, client: Any, key: str, data: pa.Buffer, *, mode: PutMode = "overwrite") -> ObjectMeta:
         """One put through ``client``."""
@@ -226,7 +249,8 @@ class NativeStore:
         uri = self.uri(key)
         check_range(start, end, uri)
         if start == end:  # obstore refuses empty ranges, but version and size are still to be checked
-            meta = self.head(key)
+            with naming(operation):
+                meta = self.head(key)
             if etag is not None and meta.etag != etag:
                 raise changed(operation, uri, etag)
             if end > meta.size:

@@ -10,19 +10,22 @@ What obstore's own writer does (0.12, counted at a server), and what is made of 
   the server would say so
 - ``close`` aborts the upload itself when a part or the completion fails; a failure that ``write`` meets does not,
   and neither does dropping it
+- where the completion's answer is lost it aborts as well, and raises what the server says to that ("no such upload"):
+  so each upload carries a mark in the object's metadata, and who finds it there has published
 - each part is signed with its SHA-256, which the server checks against what it received
 - its calls cannot be interrupted: in the main thread they are made on another one, which Ctrl-C leaves
 """
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import obstore
 import pyarrow as pa
 
 from s3dlio.concurrency import Detached, Race, in_main_thread
-from s3dlio.errors import StorageError
+from s3dlio.errors import AccessError, NotFoundError, StorageError
 from s3dlio.storage.protocol import ObjectMeta
 
 if TYPE_CHECKING:
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-__all__ = ["MAX_OBJECT_BYTES", "MAX_PARTS", "PARTS_IN_FLIGHT", "PART_BYTES", "MultipartSink", "part_size"]
+__all__ = ["MARK", "MAX_OBJECT_BYTES", "MAX_PARTS", "PARTS_IN_FLIGHT", "PART_BYTES", "MultipartSink", "part_size"]
 
 PART_BYTES = 16 << 20
 """Smallest part of a multipart upload, and the most that is sent as one put. 16 MiB keeps a request's latency small
@@ -53,6 +56,10 @@ _ABORT_S = 0.5
 """How long an abort waits after Ctrl-C for the call that was left, which keeps the upload to itself. Then the abort is
 left, too, and made when that call returns, if the process lives so long."""
 
+MARK = "s3dlioupload"
+"""Name of the mark: letters only, because Azure takes no hyphens and proxies drop headers with underscores. The
+multipart ETag would tell as well, but only S3 has it, and the MD5 of all parts costs 1.5 s a GB."""
+
 _GATHERED_BYTES = 1 << 20
 """Smaller pieces are gathered to this size, so that a part is not made of thousands."""
 
@@ -71,6 +78,9 @@ class _Engine(Protocol):
 
     def head_with(self, client: Any, key: str) -> ObjectMeta:
         """One head through ``client``."""
+
+    def head_marked(self, key: str) -> tuple[ObjectMeta, str | None]:
+        """One head, not repeated, and the object's mark."""
 
 
 def part_size(size: int | None) -> int:
@@ -98,6 +108,7 @@ class MultipartSink:
         self._gathered = bytearray()
         self._size = 0
         self._upload: Any = None
+        self._mark = secrets.token_hex(12)
         self._threads = Detached("write")
         self._interrupted = False
 
@@ -118,7 +129,11 @@ class MultipartSink:
                 return
             if self._upload is None:
                 self._upload = obstore.open_writer(
-                    client, self._key, buffer_size=self._part_bytes, max_concurrency=self._in_flight
+                    client,
+                    self._key,
+                    attributes={MARK: self._mark},
+                    buffer_size=self._part_bytes,
+                    max_concurrency=self._in_flight,
                 )
             self._pass_on_gathered()
             # Ctrl-C leaves a put that may still complete, and its caller may change what he put.
@@ -141,8 +156,15 @@ class MultipartSink:
                 data = pa.py_buffer(self._gathered)
                 return self._interruptible(lambda: self._engine.put_with(client, self._key, data))
             self._pass_on_gathered()
-            self._interruptible(self._upload.close)
-        published = self._published()
+        try:
+            with self._engine.writing(self._operation("close"), self._key):
+                self._interruptible(self._upload.close)
+        except AccessError:
+            raise  # refused, so not done
+        except StorageError as error:
+            published = self._published_after_all(error)
+        else:
+            published = self._published()
         self._threads.close()
         return published
 
@@ -205,6 +227,38 @@ class MultipartSink:
             # deleted it. Its ETag is then unknown.
             return mine
         return found if found.size == self._size else mine  # of another size, it is another writer's by now
+
+    def _published_after_all(self, error: StorageError) -> ObjectMeta:
+        """What is there, if it is this upload's; else ``error`` is raised, with what can be said of it."""
+        gone = isinstance(error, NotFoundError) and "no such object" in str(error)  # the abort met no upload any more
+        said = ""
+        try:
+            found, mark = self._interruptible(lambda: self._engine.head_marked(self._key))
+        except NotFoundError:
+            if gone:
+                said = " No object came of it; a lifecycle rule may have aborted it. Write it again."
+        except StorageError as second:
+            said = (
+                " The answer may be lost, and the object visible and complete: the request that looks for it failed, "
+                f"too ({type(second).__name__})."
+            )
+        else:
+            if mark == self._mark:
+                return found
+            said = " The object that is visible under the key is another one."
+            if mark is None and found.size == self._size:
+                said = (
+                    " An object of this size is visible under the key, and may be this one, complete: it has no "
+                    "metadata that would tell. Compare it before writing again."
+                )
+        if gone:
+            raise StorageError(
+                f"{error.operation} {error.uri}: the upload is gone, expected it to be published.{said}",
+                uri=error.uri,
+                operation=error.operation,
+            ) from error
+        error.args = (f"{error}{said}",)
+        raise error
 
     def _check_size(self, more: int) -> None:
         most = self._part_bytes * MAX_PARTS

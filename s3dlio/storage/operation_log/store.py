@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from s3dlio.concurrency import get_ident
 from s3dlio.storage.arguments import payload
@@ -20,14 +20,14 @@ from s3dlio.storage.operation_log.format import Operation
 from s3dlio.uri import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
     import pyarrow as pa
 
     from s3dlio.storage.operation_log.log import OpLog
-    from s3dlio.storage.protocol import BufferLike, ObjectMeta, ObjectWriter, PutMode, Store
+    from s3dlio.storage.protocol import BufferLike, BulkStore, ObjectMeta, ObjectWriter, PutMode, Store
 
 __all__ = ["LoggedStore"]
 
@@ -136,6 +136,12 @@ class LoggedStore:
         """As ``Store.delete``."""
         with _Record(self, "DELETE", key):
             self._store.delete(key)
+
+    def delete_many(self, keys: Sequence[str]) -> None:
+        """As ``RemoteStore.delete_many``. One record with the number of objects, under the first one's name."""
+        with _Record(self, "DELETE", keys[0]) as record:
+            record.n_objects = len(keys)
+            cast("BulkStore", self._store).delete_many(keys)  # called only where ``deletes_at_once`` says so
 
     def copy(self, source: str, target: str) -> None:
         """As ``Store.copy``."""

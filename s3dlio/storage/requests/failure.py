@@ -29,7 +29,15 @@ _ACCESS = {
 }  # fmt: skip
 _EXPIRED = {"expiredtoken", "expiredtokenexception", "tokenrefreshrequired", "expiredcredentials", "credentialsexpired"}
 _THROTTLED = {"slowdown", "throttling", "throttled", "toomanyrequests", "serverbusy", "serviceunavailable"}
+_NOT_IMPLEMENTED = 501
+_TROUBLE = {"internalerror"}
 _REGION = {"authorizationheadermalformed", "permanentredirect", "illegallocationconstraint"}
+
+_RIGHTS = {
+    "list": "list", "delete": "delete", "copy": "read and write",
+    "put": "write", "open_writer": "write", "write": "write", "flush": "write", "close": "write", "abort": "write",
+}  # fmt: skip
+"""What an operation needs, in words of access rules. All others read."""
 
 _NETWORK = {
     "refused": "no connection (refused)",
@@ -117,7 +125,7 @@ def _classify(
         return no_object(operation, uri, container=f"{container.kind} {container.name!r}" if not code else "")
     found = failure.code or failure.text or "an unknown error"
     status = f"HTTP {failure.status} " if failure.status else ""
-    retry = failure.status >= 500 or failure.status == 408
+    retry = (failure.status >= 500 and failure.status != _NOT_IMPLEMENTED) or failure.status == 408 or code in _TROUBLE
     return StorageError(
         f"{operation} {uri}: {status}{found}, expected success."
         + (" The server is in trouble; retry later." if retry else ""),
@@ -135,7 +143,11 @@ def _headless(failure: Failure, container: Container) -> bool:
 def _denied(failure: Failure, code: str, operation: str, uri: str, container: Container) -> AccessError:
     expired = code in _EXPIRED
     said = f" ({failure.code})" if failure.code else f" (HTTP {failure.status})" if failure.status == 400 else ""
-    wanted = "credentials that are still valid" if expired else f"credentials with a right to {operation}"
+    wanted = (
+        "credentials that are still valid"
+        if expired
+        else f"credentials with a right to {_RIGHTS.get(operation, 'read')}"
+    )
     error = AccessError(
         f"{operation} {uri}: access denied{said}, expected {wanted}. Check {container.credentials}.",
         uri=uri,

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow.fs as pafs
 
-from s3dlio.concurrency import Lock, ended_by_interrupt, get_ident, skip_destructors
+from s3dlio.concurrency import Lock, RLock, ended_by_interrupt, get_ident, skip_destructors
 from s3dlio.storage.requests.inheritance import forfeit
 
 if TYPE_CHECKING:
@@ -34,7 +34,10 @@ __all__ = ["ForkGate", "passing"]
 
 
 _EXIT_PATIENCE_S = 0.25
-"""How long the end of the process waits for requests: Ctrl-C should end it within a second."""
+"""How long the end of the process waits for requests."""
+
+_INTERRUPTED_PATIENCE_S = 0.1
+"""The same after Ctrl-C, which should end it within a second, and has waited for them before."""
 
 
 class _Request(NamedTuple):
@@ -52,7 +55,8 @@ class ForkGate:
 
     def __init__(self, *, patience_s: float = 10.0) -> None:
         self._patience_s = patience_s
-        self._entry = Lock()
+        # Reentrant: the handler of a signal may fork, or make a request, while its thread holds this.
+        self._entry = RLock()
         self._inside: dict[int, _Request] = {}  # by the id of its lock
         self._mine: contextvars.ContextVar[_Request | None] = contextvars.ContextVar("request", default=None)
         self._stuck = False
@@ -66,21 +70,22 @@ class ForkGate:
             return
         request = _Request(Lock(), get_ident())
         with request.lock:
-            if outer is None:
-                with self._entry:
-                    self._inside[id(request)] = request
-            else:  # for a thread that is inside and waits for this one: must not wait for a fork that waits for that
-                self._inside[id(request)] = request
-            token = self._mine.set(request)
             try:
+                if outer is None:
+                    with self._entry:
+                        self._inside[id(request)] = request
+                else:  # for a thread that is inside and waits for this one: not for a fork that waits for that
+                    self._inside[id(request)] = request
+                self._mine.set(request)
                 yield
             finally:
-                self._mine.reset(token)
+                self._mine.set(outer)
                 self._inside.pop(id(request), None)  # a child forked inside has forgotten it
 
     def close(self) -> None:
         """Before a fork: let nobody in and wait until everybody is out, but for the caller's own request."""
         self._entry.acquire()  # released by open() or reset()
+        self._stuck = True  # also if Ctrl-C ends the wait
         self._stuck = not self._emptied(self._patience_s)
 
     def open(self) -> None:
@@ -89,9 +94,11 @@ class ForkGate:
 
     def reset(self) -> None:
         """After the fork, in the child: its other threads are gone, and nobody is inside but the caller."""
-        own = self._mine.get()
-        self._inside = {} if own is None else {id(own): own}
-        self._entry = Lock()
+        self._inside = {id(request): request for request in self._requests() if self._is_own(request)}
+        try:
+            self._entry.release()  # taken by close() in this thread, which is the one that there is
+        except RuntimeError:  # Ctrl-C ended close() before; then it is of a thread that there is not
+            self._entry = RLock()
         if self._stuck:
             forfeit("s3")
 
@@ -101,19 +108,28 @@ class ForkGate:
         Then the destructors of the process are left out, too: they wait for pyarrow's threads, which do listings and
         writes, and crash without a finalized client (seen with pyarrow 26: 4 of 5 exits).
         """
-        if self._emptied(_EXIT_PATIENCE_S) or not (ended_by_interrupt() or skip_destructors()):
+        interrupted = ended_by_interrupt()
+        emptied = self._emptied(_INTERRUPTED_PATIENCE_S if interrupted else _EXIT_PATIENCE_S)
+        if emptied or not (interrupted or skip_destructors()):
             pafs.ensure_s3_finalized()
 
     def _emptied(self, patience_s: float) -> bool:
         """Wait until nobody but the caller is inside; whether that came true in time."""
-        own = self._mine.get()
         deadline = time.monotonic() + patience_s
-        while others := [request for request in list(self._inside.values()) if request is not own]:
+        while others := [request for request in self._requests() if not self._is_own(request)]:
             for request in others:
                 if not request.lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
                     return False
                 request.lock.release()
+                self._inside.pop(id(request), None)  # Ctrl-C may have kept it from doing so
         return True
+
+    def _requests(self) -> list[_Request]:
+        return list(self._inside.values())
+
+    def _is_own(self, request: _Request) -> bool:
+        """Whether the caller is inside by it. By the thread, too: a signal may come before the context knows it."""
+        return request is self._mine.get() or request.thread == get_ident()
 
 
 _GATE = ForkGate()

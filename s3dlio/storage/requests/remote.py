@@ -102,6 +102,11 @@ class RemoteStore(ResilientStore):
             return engine.put(key, view)
         return super().put(key, view, mode=mode)
 
+    @property
+    def deletes_at_once(self) -> int:
+        """1,000 on S3 and 256 on Azure by the native engine, else 1."""
+        return getattr(self._engine(), "deletes_at_once", 1)
+
     def open_writer(self, key: str, *, size_hint: int | None = None) -> ObjectWriter:
         """As ``Store.open_writer``. The writer belongs to this process: a child must open its own."""
         engine = self._engine()

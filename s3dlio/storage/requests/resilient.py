@@ -24,9 +24,10 @@ from s3dlio.errors import AccessError, ExistsError, NotFoundError, PreconditionE
 from s3dlio.storage.arguments import check_range, payload, target
 from s3dlio.storage.object_read import get_clipped
 from s3dlio.storage.requests.policy import Limit, Requests, RequestStatistics, Verb
+from s3dlio.storage.translate import naming
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Self
 
     from s3dlio.storage.arrow.store import ArrowStore
@@ -80,9 +81,7 @@ class ResilientStore:
         """As ``Store.get_clipped``."""
         check_range(start, end, self.uri(key))
         limit = self._limit(end - start)
-        return self._run(
-            "get_clipped", key, lambda engine: get_clipped(engine, key, start, end), limit, hedge_size=end - start
-        )
+        return self._run("get", key, lambda engine: get_clipped(engine, key, start, end), limit, hedge_size=end - start)
 
     def get_into(self, key: str, buffer: BufferLike, start: int = 0, *, etag: str | None = None) -> None:
         """As ``Store.get_into``. Costs a copy where the request may be left."""
@@ -118,6 +117,24 @@ class ResilientStore:
     def delete(self, key: str) -> None:
         """As ``Store.delete``."""
         self._run("delete", key, lambda engine: engine.delete(key), self._limit())
+
+    @property
+    def deletes_at_once(self) -> int:
+        """Most keys of one ``delete_many``."""
+        return 1
+
+    def delete_many(self, keys: Sequence[str]) -> None:
+        """Remove up to ``deletes_at_once`` objects by one request, repeated as a whole; see ``storage.delete``."""
+
+        def call(engine: Store) -> None:
+            verb = getattr(engine, "delete_many", None)
+            if verb is not None:
+                verb(keys)
+                return
+            for key in keys:  # the engine is another one than ``deletes_at_once`` was asked of
+                engine.delete(key)
+
+        self._run("delete", keys[0], call, self._limit(many=True))
 
     def copy(self, source: str, target: str) -> None:
         """As ``Store.copy``."""
@@ -178,13 +195,8 @@ class ResilientStore:
 
     def _read(self, operation: str, key: str, start: int, end: int, etag: str | None) -> pa.Buffer:
         def read(engine: Store) -> pa.Buffer:
-            try:
+            with naming(operation):
                 return engine.get_range(key, start, end, etag=etag)
-            except StorageError as error:
-                if error.operation == "get_range":  # which is how this store does the verb, and not what was called
-                    error.operation = operation
-                    error.args = (str(error).replace("get_range", operation, 1),)
-                raise
 
         return self._run(operation, key, read, self._limit(end - start), hedge_size=end - start)
 

@@ -1,0 +1,25 @@
+"""Waits that Ctrl-C interrupts, whenever it comes.
+
+A signal interrupts a wait of the main thread, but one that comes after Python's last look and before the wait has
+begun does not (seen: 1 of 20 interrupts right after the start of a call), nor does one that the kernel hands to
+another thread. So the main thread looks again from time to time while it waits. No other thread gets signals.
+"""
+
+from __future__ import annotations
+
+import threading
+
+__all__ = ["in_main_thread", "look_s"]
+
+_LOOK_S = 0.2
+"""Seconds between the main thread's looks for signals: Ctrl-C ends within 1 s, of which other waits take 0.65."""
+
+
+def in_main_thread() -> bool:
+    """Whether this is the thread that Ctrl-C interrupts."""
+    return threading.current_thread() is threading.main_thread()
+
+
+def look_s() -> float | None:
+    """How many seconds the calling thread may wait at a time; then it looks whether to wait on. None: any."""
+    return _LOOK_S if in_main_thread() else None

@@ -1,0 +1,88 @@
+"""Signals that come while the main thread waits, but do not interrupt its wait."""
+
+import signal
+import threading
+import time
+
+import pytest
+
+from s3dlio.concurrency import Detached, Drain, Race, ReadAhead, in_main_thread
+from s3dlio.concurrency.calls import in_order
+
+
+class Work:
+    """A group of one task, which presses Ctrl-C while the main thread waits, and then is stuck.
+
+    The signal goes to the thread of the task: to the main thread's wait it is as one that came right before it began.
+    """
+
+    cost = 1
+
+    def __init__(self):
+        self.leave = threading.Event()
+        self.left = False
+
+    def __len__(self):
+        return 1
+
+    def __call__(self):
+        assert not in_main_thread()
+        threading.Event().wait(0.1)  # until the main thread waits
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        self.leave.wait(5)
+        self.left = True
+
+    def run(self, _task):
+        self()
+
+
+def read_ahead(work):
+    with ReadAhead(iter([work]), threads=1, budget=1, max_groups=1, name="signals") as reading:
+        next(reading)
+
+
+def calls_in_order(work):
+    next(in_order([(1, work)], threads=1, name="signals"))
+
+
+def race(work):
+    threads = Detached("signals")
+    with Race(threads) as running:
+        running.start(work)
+        try:
+            running.next(None)
+        finally:
+            threads.close()
+
+
+def drain(work):
+    def consume(items):
+        if items != ["first"]:
+            work.leave.wait(5)
+            return
+        began.set()
+        work()
+
+    began = threading.Event()
+    draining = Drain(consume, lambda: None, capacity=1, gather_s=0.0, name="signals")
+    try:
+        draining.put("first")
+        began.wait(5)
+        for item in "second", "third":  # one waits; there is no room for another
+            draining.put(item)
+    finally:
+        noted = work.left
+        work.leave.set()
+        draining.close()
+        work.left = noted
+
+
+@pytest.mark.parametrize("wait", [read_ahead, calls_in_order, race, drain])
+def test_a_signal_that_does_not_interrupt_the_wait(wait):
+    work = Work()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        wait(work)
+    assert not work.left, "the wait saw the signal only when what it waited for had ended"
+    assert time.monotonic() - began < 4
+    work.leave.set()
