@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,7 +33,7 @@ def delete_objects(
     to local directories lead to stays.
     """
     # The library takes 0.2 s to load, which no help and no completion need.
-    from s3dlio.transfer.conveyor import Conveyor, Piece  # noqa: PLC0415
+    from s3dlio.storage.delete import delete_keys  # noqa: PLC0415
     from s3dlio.transfer.patterns import is_pattern  # noqa: PLC0415
     from s3dlio.transfer.selection import Item  # noqa: PLC0415
     from s3dlio.transfer.side import Side  # noqa: PLC0415
@@ -54,12 +53,7 @@ def delete_objects(
                 continue
             if several and items and not yes:
                 _ask(side, items)
-            conveyor = Conveyor(None, objects=len(items), size=0)
-            conveyor.run(
-                (Piece(1, functools.partial(side.store.delete, item.key)) for item in items),
-                max_in_flight=max_in_flight,
-                tasks=len(items),
-            )
+            delete_keys(side.store, [item.key for item in items], max_in_flight=max_in_flight)
             for item in items:
                 session.say(f"deleted {side.uri(item.key)}")
 
@@ -100,8 +94,8 @@ def _ask(side: Side, items: list[Item]) -> None:
         raise OptionError(
             f"delete {where}: {objects}, and nobody to ask, expected --yes. Look first with --dry-run.", field="yes"
         )
-    print(f"Delete {objects}, at {where}? [y/N] ", end="", file=sys.stderr, flush=True)
     try:
+        print(f"Delete {objects}, at {where}? [y/N] ", end="", file=sys.stderr, flush=True)
         answer = sys.stdin.readline()
     except KeyboardInterrupt as error:
         print(f"\ns3dlio: interrupted; nothing of {where} was deleted.", file=sys.stderr)

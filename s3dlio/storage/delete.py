@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from s3dlio.storage.loans import Reach, UriLike
     from s3dlio.storage.protocol import BulkStore, Store
 
-__all__ = ["LOCAL_ROOTS", "beyond_a_link", "delete"]
+__all__ = ["LOCAL_ROOTS", "beyond_a_link", "delete", "delete_keys"]
 
 _DELETES_IN_FLIGHT = 64
 """A delete is all latency."""
@@ -84,9 +84,24 @@ def delete(
                 places[0][0].delete(places[0][1])
                 return 1
             found = iter(places)
-        left: deque[tuple[Store, str]] = deque()
-        count = sum(in_order(_bulk(found, left), threads=max_in_flight, name="delete", budget=_KEYS_IN_FLIGHT))
-        return count + sum(in_order(_singly(left), threads=max_in_flight, name="delete"))
+        return _delete_all(found, max_in_flight)
+
+
+def delete_keys(store: Store, keys: Iterable[str], *, max_in_flight: int = _DELETES_IN_FLIGHT) -> int:
+    """Remove objects of one store, those that are not there too; ``delete`` says how.
+
+    Returns: how many keys there were.
+
+    Raises:
+        StorageError: the first that failed. Others may have been removed, and may still be.
+    """
+    return _delete_all(((store, key) for key in keys), max_in_flight)
+
+
+def _delete_all(found: Iterator[tuple[Store, str]], max_in_flight: int) -> int:
+    left: deque[tuple[Store, str]] = deque()
+    count = sum(in_order(_bulk(found, left), threads=max_in_flight, name="delete", budget=_KEYS_IN_FLIGHT))
+    return count + sum(in_order(_singly(left), threads=max_in_flight, name="delete"))
 
 
 def _bulk(

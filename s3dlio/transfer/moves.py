@@ -138,7 +138,8 @@ class Sending:
 
     def pieces(self) -> Iterator[Piece]:
         """One: a writer takes its bytes in order, and sends them in parallel."""
-        yield Piece(min(self._item.size, _WRITER_BYTES), self._send)
+        # Twice: the engine holds a copy of what it sends.
+        yield Piece(min(2 * self._item.size, _WRITER_BYTES), self._send)
 
     def discard(self, until: float) -> str | None:
         """Wait for the thread that writes, which aborts what it has begun."""

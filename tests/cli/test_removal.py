@@ -1,6 +1,7 @@
 """``rm``."""
 
 import pytest
+import s3dlio
 
 
 @pytest.fixture
@@ -94,9 +95,12 @@ def test_the_root_of_this_machine_is_refused(refused, root):
     assert "every file of this machine" in refused(2, "rm", "-r", "--dry-run", root)
 
 
-def test_a_server(call, output, tree, moto_environment):
+def test_a_server(call, output, tree, moto_environment, tmp_path):
     bucket = moto_environment.new_container()
     output("cp", "-r", tree, f"s3://{bucket}/x")
-    said = call("rm", "-r", "-y", "-v", f"s3://{bucket}/x").err.decode()
+    log = tmp_path / "rm.tsv.zst"
+    said = call("--op-log", log, "rm", "-r", "-y", "-v", f"s3://{bucket}/x").err.decode()
+    operations = s3dlio.read_op_log(log).select(["op", "n_objects"]).to_pylist()
+    assert [each["n_objects"] for each in operations if each["op"] == "DELETE"] == [4], "one request"
     assert f"deleted s3://{bucket}/x/t/d/c" in said
     assert output("ls", f"s3://{bucket}") == b""

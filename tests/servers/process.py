@@ -6,6 +6,7 @@ gone.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import tempfile
 import time
@@ -38,7 +39,7 @@ class Processes:
         """Start ``command`` in the background, in a session of its own: Ctrl-C reaches pytest alone."""
         with (self._logs / f"process-{len(self._running)}.out").open("wb") as out:
             process = subprocess.Popen(
-                command,
+                [*_with_us(), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -90,6 +91,12 @@ class Processes:
             for process in self._running:
                 stack.callback(_end, process)
             self._running = []
+
+
+def _with_us() -> list[str]:
+    """What makes the system end the command when this process is killed, where there is such a thing: Linux."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL"] if setpriv else []
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

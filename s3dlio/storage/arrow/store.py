@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from s3dlio.concurrency import in_main_thread
 from s3dlio.errors import ClosedError, StorageError
 from s3dlio.storage.arguments import check_range, check_size_hint, directory, payload, target
 from s3dlio.storage.arrow.client import make_filesystem
@@ -47,6 +48,10 @@ if TYPE_CHECKING:
     from s3dlio.uri import Uri
 
 __all__ = ["ArrowStore"]
+
+_WINDOW_BYTES = 80 << 20
+"""What is handed to pyarrow before it is waited for: its S3 client copies whatever is on its way, and takes all that it
+is given. Eight parts of 10 MiB, as many as it sends at a time."""
 
 
 class ArrowStore:
@@ -197,8 +202,14 @@ class ArrowStore:
                 raise
             _make_parent(filesystem, path)
             stream = filesystem.open_output_stream(path, compression=None)
-        # One write and no ``with``: closing publishes, so nothing of ours may fail in between.
-        stream.write(data)
+        # No ``with``: closing publishes, so nothing of ours may fail in between. Ctrl-C can, in the main thread alone;
+        # and on Azure a flush publishes.
+        windows = filesystem.type_name == "s3" and not in_main_thread()
+        step = _WINDOW_BYTES if windows else max(data.size, 1)
+        for start in range(0, max(data.size, 1), step):
+            if start:
+                stream.flush()
+            stream.write(data.slice(start, min(step, data.size - start)))
         stream.close()
 
     @staticmethod

@@ -18,17 +18,19 @@ import os
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import pyarrow as pa
 
 from s3dlio.errors import AccessError, ExistsError, NotFoundError, PreconditionError, StorageError, ThrottledError
 from s3dlio.storage.arguments import check_range, payload, target
 from s3dlio.storage.object_read import get_clipped
 from s3dlio.storage.requests.policy import Limit, Requests, RequestStatistics, Verb
+from s3dlio.storage.spool import set_aside
 from s3dlio.storage.translate import naming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Self
+
+    import pyarrow as pa
 
     from s3dlio.storage.arrow.store import ArrowStore
     from s3dlio.storage.configuration.options import StorageOptions
@@ -100,7 +102,7 @@ class ResilientStore:
         view = payload(data, "put", self.uri(key))
         limit = self._limit(view.size)
         if view.is_mutable and self._requests.detaches(limit):
-            view = pa.py_buffer(view.to_pybytes())
+            view = set_aside(view)
         if mode == "create":
             return self._run("put", key, Create(key, view), limit)
         return self._run("put", key, lambda engine: engine.put(key, view, mode=mode), limit)
