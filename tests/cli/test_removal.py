@@ -1,6 +1,7 @@
 """``rm``."""
 
 import pytest
+
 import s3dlio
 
 
