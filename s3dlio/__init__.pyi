@@ -1,112 +1,152 @@
 from s3dlio.checkpoint import (
-    CheckpointInfo,
-    CheckpointReader,
-    CheckpointWriter,
-    create_checkpoint_reader,
-    create_checkpoint_writer,
+    CheckpointInfo as CheckpointInfo,
 )
-from s3dlio.compat import create_async_loader, create_async_loader_from_dataset, create_dataset
-from s3dlio.datasets import Dataset, Last, Manifest, dataset
-from s3dlio.loader import DataLoader
+from s3dlio.checkpoint import (
+    CheckpointReader as CheckpointReader,
+)
+from s3dlio.checkpoint import (
+    CheckpointWriter as CheckpointWriter,
+)
+from s3dlio.checkpoint import (
+    create_checkpoint_reader as create_checkpoint_reader,
+)
+from s3dlio.checkpoint import (
+    create_checkpoint_writer as create_checkpoint_writer,
+)
+from s3dlio.compat import (
+    create_async_loader as create_async_loader,
+)
+from s3dlio.compat import (
+    create_async_loader_from_dataset as create_async_loader_from_dataset,
+)
+from s3dlio.compat import (
+    create_dataset as create_dataset,
+)
+from s3dlio.datasets import Dataset as Dataset
+from s3dlio.datasets import Last as Last
+from s3dlio.datasets import Manifest as Manifest
+from s3dlio.datasets import dataset as dataset
+from s3dlio.loader import DataLoader as DataLoader
 from s3dlio.storage import (
-    Credentials,
-    ForkWarning,
-    ObjectBytes,
-    ObjectEntry,
-    RequestStatistics,
-    StorageOptions,
-    Store,
-    WriteResult,
-    create_bucket,
-    delete,
-    delete_bucket,
-    exists,
-    get,
-    get_buffer,
-    get_into,
-    get_range,
-    list,  # noqa: A004  # the names are a contract
-    list_buckets,
-    list_keys,
-    mkdir,
-    op_log,
-    open_store,
-    open_writer,
-    put_bytes,
-    read_op_log,
-    stat,
+    Credentials as Credentials,
+)
+from s3dlio.storage import (
+    ForkWarning as ForkWarning,
+)
+from s3dlio.storage import (
+    ObjectBytes as ObjectBytes,
+)
+from s3dlio.storage import (
+    ObjectEntry as ObjectEntry,
+)
+from s3dlio.storage import (
+    RequestStatistics as RequestStatistics,
+)
+from s3dlio.storage import (
+    StorageOptions as StorageOptions,
+)
+from s3dlio.storage import (
+    Store as Store,
+)
+from s3dlio.storage import (
+    WriteResult as WriteResult,
+)
+from s3dlio.storage import (
+    create_bucket as create_bucket,
+)
+from s3dlio.storage import (
+    delete as delete,
+)
+from s3dlio.storage import (
+    delete_bucket as delete_bucket,
+)
+from s3dlio.storage import (
+    exists as exists,
+)
+from s3dlio.storage import (
+    get as get,
+)
+from s3dlio.storage import (
+    get_buffer as get_buffer,
+)
+from s3dlio.storage import (
+    get_into as get_into,
+)
+from s3dlio.storage import (
+    get_range as get_range,
+)
+from s3dlio.storage import (
+    list as list,  # noqa: A004  # the names are a contract
+)
+from s3dlio.storage import (
+    list_buckets as list_buckets,
+)
+from s3dlio.storage import (
+    list_keys as list_keys,
+)
+from s3dlio.storage import (
+    mkdir as mkdir,
+)
+from s3dlio.storage import (
+    op_log as op_log,
+)
+from s3dlio.storage import (
+    open_store as open_store,
+)
+from s3dlio.storage import (
+    open_writer as open_writer,
+)
+from s3dlio.storage import (
+    put_bytes as put_bytes,
+)
+from s3dlio.storage import (
+    read_op_log as read_op_log,
+)
+from s3dlio.storage import (
+    stat as stat,
 )
 from s3dlio.transfer import (
-    TransferProgress,
-    TransferResult,
-    copy,
-    download,
-    exists_async,
-    get_async,
-    get_many,
-    get_many_async,
-    open,  # noqa: A004  # as above
-    put_bytes_async,
-    put_many,
-    put_many_async,
-    stat_async,
-    stat_many,
-    upload,
+    TransferProgress as TransferProgress,
 )
-
-__all__ = [
-    "CheckpointInfo",
-    "CheckpointReader",
-    "CheckpointWriter",
-    "Credentials",
-    "DataLoader",
-    "Dataset",
-    "ForkWarning",
-    "Last",
-    "Manifest",
-    "ObjectBytes",
-    "ObjectEntry",
-    "RequestStatistics",
-    "StorageOptions",
-    "Store",
-    "TransferProgress",
-    "TransferResult",
-    "WriteResult",
-    "copy",
-    "create_async_loader",
-    "create_async_loader_from_dataset",
-    "create_bucket",
-    "create_checkpoint_reader",
-    "create_checkpoint_writer",
-    "create_dataset",
-    "dataset",
-    "delete",
-    "delete_bucket",
-    "download",
-    "exists",
-    "exists_async",
-    "get",
-    "get_async",
-    "get_buffer",
-    "get_into",
-    "get_many",
-    "get_many_async",
-    "get_range",
-    "list",
-    "list_buckets",
-    "list_keys",
-    "mkdir",
-    "op_log",
-    "open",
-    "open_store",
-    "open_writer",
-    "put_bytes",
-    "put_bytes_async",
-    "put_many",
-    "put_many_async",
-    "read_op_log",
-    "stat",
-    "stat_async",
-    "stat_many",
-    "upload",
-]
+from s3dlio.transfer import (
+    TransferResult as TransferResult,
+)
+from s3dlio.transfer import (
+    copy as copy,
+)
+from s3dlio.transfer import (
+    download as download,
+)
+from s3dlio.transfer import (
+    exists_async as exists_async,
+)
+from s3dlio.transfer import (
+    get_async as get_async,
+)
+from s3dlio.transfer import (
+    get_many as get_many,
+)
+from s3dlio.transfer import (
+    get_many_async as get_many_async,
+)
+from s3dlio.transfer import (
+    open as open,  # noqa: A004  # as above
+)
+from s3dlio.transfer import (
+    put_bytes_async as put_bytes_async,
+)
+from s3dlio.transfer import (
+    put_many as put_many,
+)
+from s3dlio.transfer import (
+    put_many_async as put_many_async,
+)
+from s3dlio.transfer import (
+    stat_async as stat_async,
+)
+from s3dlio.transfer import (
+    stat_many as stat_many,
+)
+from s3dlio.transfer import (
+    upload as upload,
+)

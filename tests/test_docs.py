@@ -14,6 +14,8 @@ import pytest
 
 import s3dlio
 
+from .servers.moto import MotoServer
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(?P<before>[^\n]*)\n+```python\n(?P<code>.*?)```", re.DOTALL)
@@ -31,21 +33,25 @@ def blocks():
                 yield pytest.param(match["code"], id=f"{name}:{number}", marks=marks)
 
 
-@pytest.fixture
-def digits(moto_environment, loaded):
-    """The bucket that the pages speak of, with the digits in it and nothing else."""
-    keys = (f"s3://bucket/{key}" for key in s3dlio.list_keys("s3://bucket"))
-    s3dlio.delete([uri for uri in keys if not uri.startswith("s3://bucket/digits/")])
-    return loaded
-
-
 @pytest.fixture(scope="module")
-def loaded(moto_server):
-    assert moto_server.container == "bucket"
-    environment = {**os.environ, **moto_server.environment}
-    prepare = [sys.executable, str(ROOT / "examples/digits/prepare.py"), "s3://bucket/digits"]
-    subprocess.run(prepare, env=environment, check=True, timeout=120, capture_output=True)
-    return environment
+def loaded():
+    """A server of the pages' own, with the digits in it: what is there beside them is what a page has made."""
+    with MotoServer() as server:
+        assert server.container == "bucket"
+        prepare = [sys.executable, str(ROOT / "examples/digits/prepare.py"), "s3://bucket/digits"]
+        environment = {**os.environ, **server.environment}
+        subprocess.run(prepare, env=environment, check=True, timeout=120, capture_output=True)
+        yield server
+
+
+@pytest.fixture
+def digits(loaded, monkeypatch, clean_environment):
+    """The environment of the bucket that the pages speak of, with the digits in it and nothing else."""
+    for name, value in loaded.environment.items():
+        monkeypatch.setenv(name, value)
+    keys = s3dlio.list_keys("s3://bucket")
+    s3dlio.delete(f"s3://bucket/{key}" for key in keys if not key.startswith("digits/"))
+    return {**os.environ}
 
 
 @pytest.mark.parametrize("code", list(blocks()))

@@ -135,10 +135,9 @@ def test_all_is_what_is_importable(name):
 def test_the_lazy_face_says_the_same_at_run_time_and_to_type_checkers():
     """Names, homes and `__all__`; and that no package's name hides a public name once it is imported."""
     stub = ast.parse((ROOT / "s3dlio" / "__init__.pyi").read_text())
-    typed = {alias.name: node.module for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    typed = {alias.asname: node.module for node in stub.body for alias in node.names}
     assert {name: f"s3dlio.{home}" for name, home in s3dlio._HOME_OF.items()} == typed
-    (listed,) = (ast.literal_eval(node.value) for node in stub.body if isinstance(node, ast.Assign))
-    assert sorted(typed) == sorted(listed) == sorted(s3dlio.__all__)
+    assert sorted(typed) == sorted(s3dlio.__all__)
     assert not set(s3dlio.__all__) & set(FLOORS)
     for name in s3dlio.__all__:
         assert getattr(s3dlio, name) is getattr(importlib.import_module(typed[name]), name)

@@ -19,6 +19,7 @@ from s3dlio.errors import OptionError
 
 if TYPE_CHECKING:
     from s3dlio.storage.protocol import Store
+    from s3dlio.uri import Uri
 
 __all__ = ["get_object", "put_object", "show_objects"]
 
@@ -41,6 +42,7 @@ def get_object(
 
     source = object_uri(uri, "get")
     session.describe(uri)
+    _check_literal(session, source)
     with shown_progress(session) as progress:
         try:
             copy(source, file.absolute(), storage_options=session.storage_options, progress=progress)
@@ -94,10 +96,24 @@ def put_object(
             upload(file.absolute(), uri, storage_options=session.storage_options, progress=progress)
 
 
+def _check_literal(session: Session, uri: Uri) -> None:
+    """Raise NotFoundError for what would be a pattern to ``copy``, and is no object's key."""
+    from s3dlio.storage.translate import naming  # noqa: PLC0415 - as Session.locate
+    from s3dlio.transfer.patterns import is_pattern  # noqa: PLC0415
+
+    store, key = session.locate(uri)
+    with store:
+        if is_pattern(key):
+            with naming("get"):
+                store.head(key)
+
+
 def _show(store: Store, key: str, offset: int, length: int | None) -> None:
     from s3dlio.reading import FetchOptions, Request, fetch, part_ranges  # noqa: PLC0415 - as Session.locate
+    from s3dlio.storage.translate import naming  # noqa: PLC0415
 
-    meta = store.head(key)
+    with naming("get"):
+        meta = store.head(key)
     end = meta.size if length is None else min(meta.size, offset + length)
     if offset >= end:
         return

@@ -84,10 +84,12 @@ def stat_objects(
     as_json: Annotated[bool, typer.Option("--json", help="one JSON document a line")] = False,
 ) -> None:
     """Show key, size, ETag and time of objects, as JSON."""
+    from s3dlio.storage.translate import naming  # noqa: PLC0415 - as Session.locate
+
     session.describe(*uris)
     for uri in uris:
         store, key = session.locate(object_uri(uri, "stat"))
-        with store:
+        with store, naming("stat"):
             meta = store.head(key)
         fields = {"key": meta.key, "size": meta.size, "etag": meta.etag, "last_modified": _iso(meta.mtime)}
         print(json.dumps(fields) if as_json else json.dumps(fields, indent=2))

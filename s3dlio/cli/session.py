@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
+import importlib.metadata
 import inspect
 import sys
 import time
@@ -144,10 +145,19 @@ def shared_options(app: typer.Typer) -> None:
     """Let ``app`` take the shared options before the command's name."""
 
     def remember(ctx: typer.Context, **given: Any) -> None:
+        given.pop("version")
         ctx.obj = given
 
-    _declare(remember, [])
+    option = typer.Option("--version", help="say the version and leave", is_eager=True, callback=_say_version)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    _declare(remember, [inspect.Parameter("version", keyword, default=False, annotation=Annotated[bool, option])])
     app.callback()(remember)
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"s3dlio {importlib.metadata.version('s3dlio-arrow')}")
+        raise typer.Exit
 
 
 def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

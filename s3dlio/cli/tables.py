@@ -23,7 +23,7 @@ def listing(rows: Sequence[tuple[int, dt.datetime | None, str | None, str]], *, 
     cells = [("size", "modified", "etag", "uri")]
     for size, mtime, etag, uri in rows:
         when = "-" if mtime is None else mtime.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-        cells.append((human(size), when, _clipped(etag or "-"), uri))
+        cells.append((human(size), when, _clipped(etag or "-"), _harmless(uri)))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     shown = []
     for size_text, when, etag_text, uri in cells:
@@ -34,3 +34,8 @@ def listing(rows: Sequence[tuple[int, dt.datetime | None, str | None, str]], *, 
 
 def _clipped(etag: str) -> str:
     return etag if len(etag) <= _ETAG_COLUMNS else f"{etag[: _ETAG_COLUMNS - 1]}…"
+
+
+def _harmless(text: str) -> str:
+    """Without what a terminal would obey: escape sequences, carriage returns."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

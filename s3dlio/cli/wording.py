@@ -15,6 +15,8 @@ SPELLINGS = {
     "Choose another, or pass exist_ok=True.": "Choose another; s3dlio mkdir takes one that exists.",
     "Delete them first: s3dlio.delete(uri, recursive=True, whole_container=True).": "Delete them first: s3dlio rm -r.",
     "Use list_keys for the objects in it.": "For what is in it: s3dlio ls.",
+    "one without: pass the credentials as options": "one without: set the variables of the credentials",
+    "Pass account_key or sas_token for this account.": "Set AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY for it.",
     "pass anonymous=True for public objects": "pass --anonymous for public objects",
     "Use backend='native'": "Use --backend native",
     "use backend='native'": "use --backend native",

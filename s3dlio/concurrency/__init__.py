@@ -11,7 +11,7 @@ from s3dlio.concurrency.drain import Drain
 from s3dlio.concurrency.epochs import EpochTickets
 from s3dlio.concurrency.exiting import ended_by_interrupt, skip_destructors
 from s3dlio.concurrency.read_ahead import Group, ReadAhead
-from s3dlio.concurrency.signals import in_main_thread
+from s3dlio.concurrency.signals import in_main_thread, wait_for
 from s3dlio.concurrency.tally import Tally
 from s3dlio.concurrency.throttle import Throttle
 
@@ -33,4 +33,5 @@ __all__ = [
     "get_ident",
     "in_main_thread",
     "skip_destructors",
+    "wait_for",
 ]

@@ -8,8 +8,9 @@ another thread. So the main thread looks again from time to time while it waits.
 from __future__ import annotations
 
 import threading
+import time
 
-__all__ = ["in_main_thread", "look_s"]
+__all__ = ["in_main_thread", "look_s", "wait_for"]
 
 _LOOK_S = 0.2
 """Seconds between the main thread's looks for signals: Ctrl-C ends within 1 s, of which other waits take 0.65."""
@@ -23,3 +24,12 @@ def in_main_thread() -> bool:
 def look_s() -> float | None:
     """How many seconds the calling thread may wait at a time; then it looks whether to wait on. None: any."""
     return _LOOK_S if in_main_thread() else None
+
+
+def wait_for(event: threading.Event, limit_s: float) -> bool:
+    """As ``event.wait``: whether it is set, within ``limit_s`` seconds."""
+    until = time.monotonic() + limit_s
+    while not event.wait(min(max(0.0, until - time.monotonic()), look_s() or limit_s)):
+        if time.monotonic() >= until:
+            return False
+    return True

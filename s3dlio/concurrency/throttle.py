@@ -15,6 +15,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from s3dlio.concurrency.signals import look_s
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -59,7 +61,7 @@ class Throttle:
             with self._changed:
                 self._waiting += 1
                 try:
-                    self._changed.wait_for(self._has_room, patience_s)
+                    self._wait_for_room(patience_s)
                 finally:
                     self._waiting -= 1
                 self._inside.append(None)
@@ -105,6 +107,12 @@ class Throttle:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def _wait_for_room(self, patience_s: float | None) -> None:
+        until = float("inf") if patience_s is None else time.monotonic() + patience_s
+        while not self._has_room() and (left_s := until - time.monotonic()) > 0:
+            slice_s = min(left_s, look_s() or left_s)
+            self._changed.wait(None if slice_s == float("inf") else slice_s)
 
     def _has_room(self) -> bool:
         return self._closed or self._limit is None or len(self._inside) < int(self._limit)

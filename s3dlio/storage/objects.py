@@ -111,7 +111,7 @@ def get_range(
         store, key = loans.find_object(uri, "get_range")
         if length is not None and length < 0:
             raise OptionError(
-                f"get_range {store.uri(key)}: length is {length}, expected 0 or more, or None for all of the rest.",
+                f"get_range {loans.shown(uri)}: length is {length}, expected 0 or more, or None for all of the rest.",
                 field="length",
             )
         etag = None

@@ -16,7 +16,7 @@ import pyarrow as pa
 from s3dlio.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import IO
 
     from s3dlio.storage.protocol import ObjectMeta
@@ -85,17 +85,8 @@ class SpoolSink:
 
     def write(self, data: bytes | pa.Buffer) -> None:
         """Put ``data`` aside."""
-        try:
+        with _translating("write", self._uri):
             self._spool.write(data)
-        except OSError as error:
-            where = tempfile.gettempdir()
-            raise StorageError(
-                f"write {self._uri}: a temporary file in {where} failed ({error.strerror}), expected room for the "
-                "whole object. Free some space, or set TMPDIR to a larger disk.",
-                uri=self._uri,
-                operation="write",
-                attempts=0,
-            ) from error
 
     def flush(self) -> None:
         """Nothing is sent before ``publish``."""
@@ -111,12 +102,31 @@ class SpoolSink:
         self._spool.close()
 
 
-def set_aside(data: pa.Buffer) -> pa.Buffer:
+def set_aside(data: pa.Buffer, operation: str, uri: str) -> pa.Buffer:
     """A read-only copy of ``data``: in memory, a large one as a map of a temporary file.
 
+    Args:
+        data: bytes that may still be changed.
+        operation: what they are for, for errors.
+        uri: of the object, for errors.
+
     Raises:
-        OSError: as ``Spool.write``.
+        StorageError: the disk with the temporary files is full, or out of order.
     """
-    with contextlib.closing(Spool()) as spool:
+    with contextlib.closing(Spool()) as spool, _translating(operation, uri):
         spool.write(data)
         return spool.read()
+
+
+@contextlib.contextmanager
+def _translating(operation: str, uri: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{operation} {uri}: a temporary file in {tempfile.gettempdir()} failed ({error.strerror}), expected room "
+            "for the whole object. Free some space, or set TMPDIR to a larger disk.",
+            uri=uri,
+            operation=operation,
+            attempts=0,
+        ) from error

@@ -5,6 +5,7 @@ Owns: the order of calls, what misuse raises, the checksum. Must not know: where
 Guarantees:
 - exactly one of ``publish`` and ``discard`` is called on the sink, once; ``discard`` also after a failed call
 - a call that fails discards at once: a writer that failed can publish nothing later
+- an error that ends the block, Ctrl-C too, is what comes out of it; that discarding failed as well is a note on it
 - in a forked child it refuses every call, and touches nothing: what it has belongs to the parent
 - a writer that is dropped while it is open warns (ResourceWarning): nothing is published, but an upload that was
   begun stays on the server until somebody aborts it
@@ -112,15 +113,19 @@ class SinkWriter:
 
     @contextlib.contextmanager
     def _dropping(self) -> Iterator[None]:
-        """Discard if the block fails; a discard that fails too is a note on the first error."""
+        """Discard if the block fails."""
         try:
             yield
         except BaseException as error:
-            try:
-                self.abort()
-            except S3dlioError as second:
-                error.add_note(str(second))
+            self._abort_after(error)
             raise
+
+    def _abort_after(self, error: BaseException) -> None:
+        """Discard; if that fails too, it is a note on ``error``."""
+        try:
+            self.abort()
+        except S3dlioError as second:
+            error.add_note(str(second))
 
     def _check(self, operation: str) -> None:
         if self._pid != os.getpid():
@@ -140,10 +145,10 @@ class SinkWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None and not self._dropped:
+        if error is not None:
+            self._abort_after(error)
+        elif not self._dropped:
             self.close()
-        else:
-            self.abort()
 
     def __del__(self) -> None:
         if self._result is None and not self._dropped and self._pid == os.getpid():

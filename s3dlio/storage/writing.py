@@ -16,7 +16,9 @@ import pyarrow as pa
 from s3dlio.concurrency import ReadAhead
 from s3dlio.errors import OptionError, StorageError
 from s3dlio.storage.open import locate
+from s3dlio.storage.translate import naming
 from s3dlio.storage.writer import SinkWriter, crc32c_text
+from s3dlio.uri import shown
 
 if TYPE_CHECKING:
     import os
@@ -76,20 +78,21 @@ def open_writer(
     """
     if compression not in {None, "zstd", "infer"}:
         raise OptionError(
-            f"open_writer {uri}: got compression={compression!r}, expected None, 'zstd' or 'infer'.",
+            f"open_writer {shown(str(uri))}: got compression={compression!r}, expected None, 'zstd' or 'infer'.",
             field="compression",
         )
     if verify not in {None, "size", "readback"}:
         raise OptionError(
-            f"open_writer {uri}: got verify={verify!r}, expected None, 'size' or 'readback'.", field="verify"
+            f"open_writer {shown(str(uri))}: got verify={verify!r}, expected None, 'size' or 'readback'.",
+            field="verify",
         )
     store, key = locate(uri, storage_options=storage_options, filesystem=filesystem)
     try:
-        shown = store.uri(key)
+        place = store.uri(key)
         writer = store.open_writer(key, size_hint=size_hint)
         if compression == "zstd" or (compression == "infer" and key.endswith(_SUFFIXES)):
-            writer = SinkWriter(shown, _Compressed(writer), checksummed=False)
-        return SinkWriter(shown, _Verified(store, key, writer, verify), checksummed=False)
+            writer = SinkWriter(place, _Compressed(writer), checksummed=False)
+        return SinkWriter(place, _Verified(store, key, writer, verify), checksummed=False)
     except BaseException:
         store.close()
         raise
@@ -160,12 +163,11 @@ class _Verified:
 
     def publish(self) -> WriteResult:
         result = self._writer.close()
-        if self._verify == "size":
-            self._compare(f"{self._store.head(self._key).size} bytes", f"{result.size} bytes")
-        elif self._verify == "readback":
-            found = self._store.head(self._key)
-            self._compare(f"{found.size} bytes", f"{result.size} bytes")
-            self._compare(_checksum(self._store, self._key, result.size, result.etag), result.checksum)
+        with naming("verify"):
+            if self._verify is not None:
+                self._compare(f"{self._store.head(self._key).size} bytes", f"{result.size} bytes")
+            if self._verify == "readback":
+                self._compare(_checksum(self._store, self._key, result.size, result.etag), result.checksum)
         self._store.close()
         return result
 

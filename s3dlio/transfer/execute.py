@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from s3dlio.errors import NotFoundError, OptionError, S3dlioError
 from s3dlio.storage.listing import from_nanoseconds
+from s3dlio.storage.translate import naming
 from s3dlio.transfer.conveyor import Conveyor, check_in_flight
 from s3dlio.transfer.leftovers import warn_of
 from s3dlio.transfer.moves import PART_BYTES, Landing, Relay, Sending, ServerCopy
@@ -57,7 +58,7 @@ def execute(
     selection = select()
     pairs = _pairs(source, target, selection, operation)
     if resume or skip_existing:
-        there = _there(target, selection, pairs)
+        there = _there(target, selection, pairs, operation)
         left = [pair for pair in pairs if not _is_there(source, pair[0], there.get(pair[1]), any_version=skip_existing)]
     else:
         left = pairs
@@ -121,7 +122,7 @@ def _check_apart(source: Side, pairs: list[tuple[Item, str]], operation: str) ->
             )
 
 
-def _there(target: Side, selection: Selection, pairs: list[tuple[Item, str]]) -> dict[str, Found]:
+def _there(target: Side, selection: Selection, pairs: list[tuple[Item, str]], operation: str) -> dict[str, Found]:
     """What is at the target: a look at each file, one request for an object or a tree."""
     found: dict[str, Found] = {}
     if target.local:
@@ -134,7 +135,8 @@ def _there(target: Side, selection: Selection, pairs: list[tuple[Item, str]]) ->
     elif selection.single:
         for _, key in pairs:
             try:
-                meta = target.store.head(key)
+                with naming(operation):
+                    meta = target.store.head(key)
             except NotFoundError:
                 continue
             found[key] = Found(meta.size, meta.mtime, meta.etag)

@@ -15,7 +15,7 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from s3dlio.errors import OptionError
+from s3dlio.errors import OptionError, S3dlioError
 from s3dlio.storage.loans import Loans
 from s3dlio.transfer.reader import RangeReader
 
@@ -176,6 +176,13 @@ class ObjectOutput(io.BufferedIOBase):
         finally:
             self._end()
 
+    def _abort_after(self, error: BaseException) -> None:
+        """Abort; if that fails too, it is a note on ``error``."""
+        try:
+            self.abort()
+        except S3dlioError as second:
+            error.add_note(str(second))
+
     def _end(self) -> None:
         self._loans.close()
         super().close()
@@ -187,10 +194,10 @@ class ObjectOutput(io.BufferedIOBase):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
+        if error is None:
             self.close()
         else:
-            self.abort()
+            self._abort_after(error)
 
     def __del__(self) -> None:
         # io's own would close, and so publish what an exception may have cut short.
@@ -217,10 +224,10 @@ class ObjectTextOutput(io.TextIOWrapper):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
+        if error is None:
             self.close()
         else:
-            self._output.abort()
+            self._output._abort_after(error)  # noqa: SLF001 - one module
 
     def __del__(self) -> None:
         pass  # the output's own warns and aborts; io's would close, and so publish

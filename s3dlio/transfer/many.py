@@ -168,10 +168,12 @@ def pairs(
 
 
 def _checked(items: Iterable[tuple[UriLike, BufferLike]]) -> Iterator[tuple[UriLike, BufferLike]]:
-    for item in items:
+    for number, item in enumerate(items):
         if not isinstance(item, tuple | list) or len(item) != 2:
-            raise OptionError(
-                f"put_many: got the item {item!r:.100}, expected a pair (uri, data). Pass a list of pairs, or a dict.",
+            found = f"{type(item).__name__} of {len(item)}" if isinstance(item, tuple | list) else type(item).__name__
+            raise OptionError(  # without its content: a URI may hold secrets
+                f"put_many: got the item {number}, a {found}, expected a pair (uri, data). Pass a list of pairs, or a "
+                "dict.",
                 field="items",
             )
         yield item[0], item[1]

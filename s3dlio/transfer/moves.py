@@ -18,7 +18,7 @@ from s3dlio.concurrency import Lock, ReadAhead
 from s3dlio.errors import OptionError, StorageError
 from s3dlio.reading import part_ranges
 from s3dlio.storage.posix import opened
-from s3dlio.storage.translate import translating_os
+from s3dlio.storage.translate import naming, translating_os
 from s3dlio.transfer.conveyor import Piece
 from s3dlio.transfer.pending import PendingDownload
 
@@ -120,7 +120,8 @@ class Landing:
         """The ETag that all parts ask for. A listing without ETags costs a head."""
         with self._lock:
             if not self._pinned:
-                self._etag, self._pinned = self._source.store.head(self._item.key).etag, True
+                with naming("get"):
+                    self._etag, self._pinned = self._source.store.head(self._item.key).etag, True
             return self._etag
 
 
@@ -217,7 +218,8 @@ class Relay:
             self._target.store.put(self._key, data)
             self._conveyor.moved(self._uri, data.size, whole=True, began=began)
             return
-        etag = self._item.etag or store.head(key).etag
+        with naming("get"):
+            etag = self._item.etag or store.head(key).etag
         # The writer is left first: the reading waits for its threads, which may be in requests.
         with (
             ReadAhead(

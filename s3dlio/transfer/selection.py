@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from s3dlio.errors import NotFoundError, OptionError
 from s3dlio.storage.listing import from_nanoseconds
 from s3dlio.storage.posix import is_temporary
+from s3dlio.storage.translate import naming
 from s3dlio.transfer.patterns import is_pattern, matcher, split_pattern
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def select(source: Side, operation: str, *, trees: bool = True) -> Selection:
     key, missing = source.key, None
     if key and not key.endswith("/"):
         try:
-            found = source.store.head(key)
+            with naming(operation):
+                found = source.store.head(key)
         except NotFoundError as error:
             missing = error
         else:

@@ -27,6 +27,15 @@ def test_get_is_for_one_object(refused, root, tmp_path, target):
     assert not (tmp_path / "x").exists()
 
 
+def test_get_takes_no_pattern(output, refused, tmp_path):
+    for name in ("a[1]", "a1"):
+        (tmp_path / name).write_text(name)
+    assert output("get", tmp_path / "a[1]", tmp_path / "copy") == b""
+    assert (tmp_path / "copy").read_text() == "a[1]"
+    assert refused(1, "get", tmp_path / "a*", tmp_path / "new") == refused(1, "get", tmp_path / "a*")
+    assert not (tmp_path / "new").exists()
+
+
 def test_get_into_no_directory_is_one_line(refused, root):
     said = refused(1, "get", root / "a.bin", "/no/dir/x")
     assert said.startswith("s3dlio: ")

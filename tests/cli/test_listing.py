@@ -49,6 +49,13 @@ def test_ls_on_a_terminal_is_a_table(on_terminal, root):
                                   "2 objects, 3 B"]  # fmt: skip
 
 
+def test_a_terminal_is_told_nothing_by_a_key(on_terminal, tmp_path):
+    (tmp_path / "a\x1b[2Jü b").write_bytes(b"abc")
+    code, shown = on_terminal("ls", tmp_path)
+    assert code == 0
+    assert f"file://{tmp_path}/a\\x1b[2Jü b" in shown
+
+
 @pytest.mark.parametrize("columns", [40, 80])
 def test_ls_on_a_narrow_terminal_shows_names(on_terminal, root, columns):
     code, shown = on_terminal("ls", "-l", root, columns=columns)
@@ -90,6 +97,11 @@ def test_stat(output, root):
     assert set(shown) == {"key", "size", "etag", "last_modified"}
     lines = output("stat", "--json", root / "a.bin", root / "b.txt").splitlines()
     assert [json.loads(line)["size"] for line in lines] == [3, 0]
+
+
+@pytest.mark.parametrize(("command", "verb"), [("stat", "stat"), ("cat", "get"), ("get", "get")])
+def test_what_is_not_there_is_named_by_what_was_called(refused, root, command, verb):
+    assert refused(1, command, root / "none").startswith(f"s3dlio: {verb} file://{root}/none: ")
 
 
 def test_buckets(call, output, refused, moto_environment):

@@ -1,5 +1,6 @@
 """Exit codes, signals, pipes, options that every command has."""
 
+import importlib.metadata
 import json
 import os
 import re
@@ -250,3 +251,7 @@ def test_without_a_script():
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert "bench" in done.stdout
+
+
+def test_version(output):
+    assert output("--version").decode() == f"s3dlio {importlib.metadata.version('s3dlio-arrow')}\n"

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from s3dlio.concurrency import Detached, Drain, Race, ReadAhead, in_main_thread
+from s3dlio.concurrency import Detached, Drain, Race, ReadAhead, Throttle, in_main_thread
 from s3dlio.concurrency.calls import in_order
 
 
@@ -77,7 +77,22 @@ def drain(work):
         work.left = noted
 
 
-@pytest.mark.parametrize("wait", [read_ahead, calls_in_order, race, drain])
+def throttle(work):
+    throttling = Throttle()
+    throttling.enter()
+    throttling.refused()
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        throttling.enter(5)  # no room: one is inside
+    finally:
+        noted = work.left
+        work.leave.set()
+        thread.join(10)
+        work.left = noted
+
+
+@pytest.mark.parametrize("wait", [read_ahead, calls_in_order, race, drain, throttle])
 def test_a_signal_that_does_not_interrupt_the_wait(wait):
     work = Work()
     began = time.monotonic()

@@ -42,7 +42,7 @@ class RecordingServer:
     """Every object exists and holds ``BODY``; every upload succeeds. A context manager.
 
     Args:
-        answer: (status, body) for a request, or None for the usual.
+        answer: (status, body) for a request, or None for the usual. The body of a redirect is the URL it leads to.
         certificate: speak TLS with this file.
     """
 
@@ -68,6 +68,8 @@ class RecordingServer:
                 )
                 self.send_response_only(status)
                 self.send_header("Content-Length", str(len(content)))
+                if status in {301, 302, 303, 307, 308}:
+                    self.send_header("Location", content.decode())
                 self.send_header("ETag", '"etag"')
                 self.send_header("Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT")
                 self.end_headers()

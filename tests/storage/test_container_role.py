@@ -57,6 +57,15 @@ def test_not_by_a_proxy(monkeypatch, clean_environment):
         assert ContainerRole(url=server.endpoint_url)().access_key_id == "ASIACONT"
 
 
+def test_not_by_a_redirect():
+    """Wherever it leads, the token is not for there."""
+    with saying() as elsewhere:
+        answer = (302, elsewhere.endpoint_url.encode())
+        with RecordingServer(lambda _: answer) as server, pytest.raises(AccessError, match="HTTP 302"):
+            ContainerRole(url=server.endpoint_url, token="hidden")()
+    assert elsewhere.requests == []
+
+
 @pytest.mark.parametrize(
     ("status", "changes", "error", "found", "retryable"),
     [
@@ -88,6 +97,10 @@ def test_no_answer_and_no_token(tmp_path):
     file.write_text("one\r\nX-Other: two")
     with pytest.raises(AccessError, match="several lines"):
         role()
+    for token in ("hidden\n", "hidd\u00e9n", "hidden\r\nX-Other: two"):
+        with pytest.raises(AccessError, match="odd characters in AWS_CONTAINER_AUTHORIZATION_TOKEN") as caught:
+            ContainerRole(url="http://127.0.0.1:1", token=token)()
+        assert "hidd" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -98,11 +111,17 @@ def test_where_a_token_may_go(url):
 
 
 @pytest.mark.parametrize(
-    "url", ["http://far.example/x", "http://169.254.169.254/", "file:///etc/passwd", "far", "ftp://h"]
-)
+    "url",
+    [
+        "http://far.example/x", "http://169.254.169.254/", "file:///etc/passwd", "far", "ftp://h", "https://",
+        "http://[::1", "https://h:port", "http://127.0.0.1:1/a b", "http://127.0.0.1:1/\u2028", "https://me:hidden@h/x",
+        "http://me:hidden@far.example/x",
+    ],
+)  # fmt: skip
 def test_where_it_may_not(url):
-    with pytest.raises(OptionError, match="AWS_CONTAINER_CREDENTIALS_FULL_URI is "):
+    with pytest.raises(OptionError, match="AWS_CONTAINER_CREDENTIALS_FULL_URI is ") as caught:
         ContainerRole(url=url)
+    assert "hidden" not in str(caught.value)
 
 
 def test_the_token_is_not_shown_and_goes_to_other_processes():

@@ -187,6 +187,11 @@ def test_azure_credentials_of_another_account():
             "devstoreaccount1",
             "http://azurite:10000/devstoreaccount1",
         ),
+        (
+            "UseDevelopmentStorage=true;DevelopmentStorageProxyUri=http://[::1]",
+            "devstoreaccount1",
+            "http://[::1]:10000/devstoreaccount1",
+        ),
     ],
 )
 def test_azure_connection_strings_of_many_kinds(text, account, endpoint):
@@ -197,11 +202,29 @@ def test_azure_connection_strings_of_many_kinds(text, account, endpoint):
         assert found.endpoint_url == endpoint
 
 
+@pytest.mark.parametrize("url", ["azurite", "http://", "http://[azurite"])
+def test_an_emulator_behind_no_url(url):
+    with pytest.raises(OptionError, match="DevelopmentStorageProxyUri is no URL"):
+        StorageOptions(connection_string=f"UseDevelopmentStorage=true;DevelopmentStorageProxyUri={url}")
+
+
+@pytest.mark.parametrize("account", ["AccountName=acc;", ""])
+def test_a_connection_string_with_no_url_in_it(account):
+    with pytest.raises(OptionError, match="endpoint_url is"):
+        StorageOptions(connection_string=f"{account}BlobEndpoint=https://[h;AccountKey=a2V5")
+
+
 def test_azure_connection_strings():
     text = "AccountName=acc;AccountKey=a2V5"
     environ = {"AZURE_STORAGE_CONNECTION_STRING": text, "AZURE_STORAGE_KEY": "other", "AZURE_STORAGE_ACCOUNT": "other"}
     assert options("az", environ) == StorageOptions(connection_string=text)
     assert options("az", environ, connection_string="AccountName=given").account_key is None
+    for given in ({"anonymous": True}, {"sas_token": "mine"}, {"account_key": "bWluZQ=="}):
+        china = {**environ, "AZURE_STORAGE_CONNECTION_STRING": f"{text};EndpointSuffix=core.chinacloudapi.cn"}
+        mine = StorageOptions(account_name="acc", endpoint_url="https://acc.blob.core.chinacloudapi.cn", **given)
+        assert options("az", china, **given) == mine
+        assert options("az", china, account_name="acc", **given) == mine
+        assert options("az", china, **given, account_name="x").endpoint_url is None
     emulator = StorageOptions(connection_string="UseDevelopmentStorage=true")
     assert emulator.endpoint_url == "http://127.0.0.1:10000/devstoreaccount1"
     assert (emulator.account_name, bool(emulator.account_key)) == ("devstoreaccount1", True)

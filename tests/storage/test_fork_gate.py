@@ -259,3 +259,24 @@ def test_a_child_of_an_interrupted_fork_does_not_wait_for_a_thread_of_its_parent
         assert len(gate._inside) == 1
     leave.set()
     thread.join(30)
+
+
+def test_a_child_of_a_fork_that_could_not_wait_does_without_what_may_be_locked(monkeypatch):
+    """Ctrl-C came while another thread forked: this one has waited for nobody, and neither process complains."""
+    monkeypatch.setattr(inheritance, "_first_user", {})
+    gate = ForkGate()
+    inside, leave = threading.Event(), threading.Event()
+
+    def request():
+        with gate.passing():
+            inside.set()
+            leave.wait(30)
+
+    thread = threading.Thread(target=request)
+    thread.start()
+    assert inside.wait(30)
+    gate.open()
+    gate.reset()
+    leave.set()
+    thread.join(30)
+    assert inheritance.lost("s3")

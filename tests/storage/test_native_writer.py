@@ -537,3 +537,28 @@ def test_ctrl_c_in_close(fault_proxy, store):
     gate.release()
     with pytest.raises(RuntimeError):
         writer.close()
+
+
+def test_ctrl_c_between_writes(fault_proxy, store):
+    """Nor does the writer wait for an abort that nobody answers."""
+    gate = fault_proxy.fail(delay_first_byte(), method="DELETE")
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt) as caught, store.open_writer("between") as writer:
+        writer.write(bytes(3 * PART))
+        raise KeyboardInterrupt
+    took = time.monotonic() - began
+    gate.release()
+    assert took < 4
+    assert any("abort" in note for note in caught.value.__notes__)
+    assert read(fault_proxy, "between") is None
+
+
+def test_a_closed_writer_has_no_thread(store):
+    before = set(threading.enumerate())
+    with store.open_writer("small") as writer:
+        writer.write(b"1")
+    for thread in set(threading.enumerate()) - before:
+        if thread.name == "s3dlio-write":  # others are the server's
+            thread.join(10)
+            assert not thread.is_alive()
+    assert writer.close().size == 1

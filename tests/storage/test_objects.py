@@ -495,3 +495,9 @@ class TestRequests:
         fault_proxy.fail(run_before(overwrite), method="GET", path="/large$", skip=1)
         with pytest.raises(PreconditionError, match="/large"):
             objects.get(uri)
+
+
+def test_a_wrong_length_shows_no_secret():
+    with pytest.raises(OptionError, match=r"^get_range https://u:\*\*\*@h/k: length is -1") as caught:
+        objects.get_range("https://u:word@h/k", 0, -1)
+    assert "word" not in str(caught.value)

@@ -1,6 +1,7 @@
 """The policy alone, over engines that are functions."""
 
 import random
+import signal
 import threading
 import time
 
@@ -254,6 +255,33 @@ def test_a_size_that_cannot_be_found_out_gives_no_time(make, stuck):
     for find in (find_size, lambda: stuck(ENGINE)):
         with pytest.raises(StorageTimeoutError):
             make(max_attempts=1).run(verb(stuck, limit=Limit(0.05, 1000, find_size=find)))
+
+
+def test_a_signal_that_does_not_interrupt_a_pause(make):
+    """Of the time that the server has asked for. The signal goes to another thread, as one that comes too early."""
+
+    def call(_engine):
+        threading.Timer(0.1, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT)).start()
+        error = ThrottledError("slow down")
+        error.retry_after_s = 6
+        raise error
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        make(retry_deadline_s=30).run(verb(call))
+    assert time.monotonic() - began < 4
+
+
+def test_a_size_that_no_thread_is_left_to_ask_for_gives_no_time(make, stuck):
+    """The verb's error is of its own request."""
+    requests = make(max_attempts=1)
+
+    def call(engine):
+        requests._threads._max_left = 0  # as if that many others hung by now
+        return stuck(engine)
+
+    with pytest.raises(StorageTimeoutError, match="no answer in time"):
+        requests.run(verb(call, limit=Limit(0.05, 1000, find_size=lambda: 60_000)))
 
 
 def test_threads_are_used_only_where_a_call_may_be_left(make):

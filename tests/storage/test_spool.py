@@ -5,8 +5,10 @@ import pyarrow as pa
 import pytest
 
 from s3dlio.errors import StorageError
+from s3dlio.storage import RemoteStore, StorageOptions
 from s3dlio.storage import spool as spool_module
 from s3dlio.storage.spool import Spool, SpoolSink, set_aside
+from s3dlio.uri import Uri
 
 
 @pytest.mark.parametrize("limit", [1 << 20, 10, 0])
@@ -76,7 +78,21 @@ def test_a_full_disk_is_an_error_of_the_write_that_meets_it(monkeypatch):
 def test_what_is_set_aside_stays_as_it_was(monkeypatch, limit):
     monkeypatch.setattr(spool_module, "_MEMORY_BYTES", limit)
     memory = bytearray(b"as it was")
-    aside = set_aside(pa.py_buffer(memory))
+    aside = set_aside(pa.py_buffer(memory), "put", "s3://b/k")
     memory[:] = b"something"
     assert aside.to_pybytes() == b"as it was"
     assert not aside.is_mutable
+
+
+def test_a_full_disk_is_an_error_of_the_put_that_sets_aside(monkeypatch):
+    monkeypatch.setattr(spool_module, "_MEMORY_BYTES", 4)
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: io.FileIO("/dev/full", "r+"))
+    options = StorageOptions(endpoint_url="http://127.0.0.1:9", anonymous=True)
+    with (
+        RemoteStore(Uri.parse("s3://b"), options.replace(backend="arrow")) as store,
+        pytest.raises(
+            StorageError, match=r"^put s3://b/k: a temporary file .* Free some space, or set TMPDIR"
+        ) as caught,
+    ):
+        store.put("k", bytearray(5))
+    assert (caught.value.uri, caught.value.operation, caught.value.retryable) == ("s3://b/k", "put", False)

@@ -112,3 +112,10 @@ def test_the_bundle_is_for_this_request_too(identity, tmp_path):
     with pytest.raises(OptionError, match="AWS_CA_BUNDLE") as caught:
         identity("https://127.0.0.1:1", ca_bundle=str(tmp_path / "none"))()
     assert caught.value.field == "ca_bundle"
+
+
+@pytest.mark.parametrize("url", ["sts.example", "ftp://h", "http://[h", "http://h:port", "http://me:hidden@h"])
+def test_an_address_that_is_none(url):
+    with pytest.raises(OptionError, match="AWS_ENDPOINT_URL_STS is ") as caught:
+        WebIdentity(token_file="/t", role_arn="r", session_name="s", endpoint_url=url)
+    assert "hidden" not in str(caught.value)

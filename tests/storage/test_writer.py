@@ -144,3 +144,12 @@ def test_in_a_forked_child():
 def test_it_does_not_pickle():
     with SinkWriter("u", Sink()) as writer, pytest.raises(TypeError, match="belongs to its process"):
         pickle.dumps(writer)
+
+
+def test_left_by_ctrl_c_where_discarding_fails():
+    """It stays Ctrl-C: who catches errors of stores must not go on after it."""
+    sink = Sink(discard=broken("the second"))
+    with pytest.raises(KeyboardInterrupt) as caught, SinkWriter("u", sink):
+        raise KeyboardInterrupt
+    assert caught.value.__notes__ == ["the second"]
+    assert sink.calls == ["discard"]

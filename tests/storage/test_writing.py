@@ -218,7 +218,7 @@ def test_a_verification_that_cannot_be_made_is_an_error(fault_proxy):
     """It was asked for, so it is not left out."""
     fault_proxy.fail(status(403), method="HEAD", times=None)
     with (
-        pytest.raises(PermissionError),
+        pytest.raises(PermissionError, match=r"^verify s3://"),
         open_writer(f"s3://{fault_proxy.container}/unverified", verify="size") as writer,
     ):
         writer.write(b"1")
@@ -250,3 +250,10 @@ def test_a_full_disk_under_a_file(tmp_path):
     assert [*tmp_path.iterdir()] == []
     with pytest.raises(ClosedError):
         writer.close()
+
+
+@pytest.mark.parametrize("options", [{"compression": "x"}, {"verify": "x"}])
+def test_a_wrong_option_shows_no_secret(options):
+    with pytest.raises(OptionError, match=r"^open_writer https://u:\*\*\*@h/k\?sig=\*\*\*: got ") as caught:
+        open_writer("https://u:word@h/k?sig=beef", **options)
+    assert not any(secret in str(caught.value) for secret in ("beef", "word"))

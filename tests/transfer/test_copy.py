@@ -7,10 +7,14 @@ import numpy as np
 import pyarrow.fs as pafs
 import pytest
 
-from s3dlio.errors import NotFoundError, OptionError, StorageError
+from s3dlio.errors import AccessError, NotFoundError, OptionError, StorageError
 from s3dlio.storage import MemoryStore, open_store
 from s3dlio.transfer.copy import copy
+from s3dlio.transfer.download import download
 from s3dlio.transfer.moves import PART_BYTES
+from s3dlio.transfer.upload import upload
+
+from ..servers.fault_actions import status
 
 OBJECTS = {"t/a": b"a", "t/b/c": b"ccc", "t/b/d.x": b"", "u": b"u"}
 
@@ -213,3 +217,18 @@ def test_a_round_trip_on_every_server(server, tmp_path, backend):
     assert (again.objects, again.skipped) == (0, 4)
     again = copy(tmp_path / "up", f"{uri}/one", recursive=True, resume=True, storage_options=options)
     assert (again.objects, again.skipped) == (0, 4)
+
+
+def test_errors_name_the_transfer(fault_proxy, tmp_path):
+    """And not the verb that looks what there is."""
+    uri = f"s3://{fault_proxy.container}/named"
+    (tmp_path / "file").write_bytes(b"1")
+    fault_proxy.fail(status(403), method="HEAD", times=None)
+    for name, call in (
+        ("download", lambda: download(uri, tmp_path / "other")),
+        ("copy", lambda: copy(uri, uri + "-2")),
+        ("upload", lambda: upload(tmp_path / "file", uri, resume=True)),
+    ):
+        with pytest.raises(AccessError, match=f"^{name} {uri}: access denied") as caught:
+            call()
+        assert caught.value.operation == name

@@ -15,9 +15,10 @@ import pytest
 
 from s3dlio.errors import ClosedError, NotFoundError, OptionError, PreconditionError, ShortReadError, StorageError
 from s3dlio.storage import MemoryStore, objects
+from s3dlio.storage.loans import Loans
 from s3dlio.storage.object_read import PART_BYTES
 from s3dlio.testing.faults import FaultyStore
-from s3dlio.transfer.files import ObjectOutput
+from s3dlio.transfer.files import ObjectOutput, ObjectTextOutput
 from s3dlio.transfer.files import open as open_object
 
 MIB = 1 << 20
@@ -430,3 +431,17 @@ def test_faulty_store_is_what_is_read(large, misbehave):
     assert isinstance(faulty, FaultyStore)
     open_object(large).close()
     assert faulty.calls
+
+
+@pytest.mark.parametrize("kind", [lambda output: output, lambda output: ObjectTextOutput(output, "utf-8", None, None)])
+def test_left_by_ctrl_c_where_the_abort_fails(kind):
+    """It stays Ctrl-C, with a note."""
+
+    class Writer:
+        def abort(self):
+            raise StorageError("abort u: refused.", uri="u", operation="abort")
+
+    with pytest.raises(KeyboardInterrupt) as caught, kind(ObjectOutput("u", Writer(), Loans())) as file:
+        raise KeyboardInterrupt
+    assert caught.value.__notes__ == ["abort u: refused."]
+    assert file.closed

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import ipaddress
 import os
 import re
 from typing import TYPE_CHECKING, Any
@@ -117,21 +118,35 @@ def _proxy(url: str) -> dict[str, Any] | None:
     from urllib.request import getproxies_environment, proxy_bypass  # noqa: PLC0415 - 15 ms of import
 
     server, proxies = urlsplit(url), getproxies_environment()
-    said = proxies.get(server.scheme) or proxies.get("all")
-    if said is None or proxy_bypass(server.netloc):
+    kind = next((kind for kind in (server.scheme, "all") if proxies.get(kind)), None)
+    if kind is None or proxy_bypass(server.netloc) or _in_networks(server.hostname or "", proxies.get("no", "")):
         return None
-    parts = urlsplit(said if "://" in said else f"http://{said}")
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        variable = f"{server.scheme.upper()}_PROXY"
+    said = proxies[kind]
+    try:
+        parts = urlsplit(said if "://" in said else f"http://{said}")
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:  # not "from" it: it quotes what it takes for a port, which may be a part of a password
+        port = None
+    if port is None or parts.scheme not in {"http", "https"} or not parts.hostname:
+        variable = f"{kind.upper()}_PROXY"
         raise OptionError(
             f"environment: {variable} is no URL of an HTTP proxy, expected http://host:port. The arrow engine knows no "
             "other kind; use backend='native'.",
             field=variable,
         )
-    config: dict[str, Any] = {"scheme": parts.scheme, "host": parts.hostname, "port": parts.port or 80}
+    config: dict[str, Any] = {"scheme": parts.scheme, "host": parts.hostname, "port": port}
     if parts.username:
         config |= {"username": unquote(parts.username), "password": unquote(parts.password or "")}
     return config
+
+
+def _in_networks(host: str, names: str) -> bool:
+    """Whether ``host`` is an address in a network of NO_PROXY: the native engine knows them, urllib does not."""
+    for name in names.split(","):
+        with contextlib.suppress(ValueError):  # a name, which urllib has compared
+            if ipaddress.ip_address(host) in ipaddress.ip_network(name.strip().strip("[]"), strict=False):
+                return True
+    return False
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ def read_connection_string(text: str) -> dict[str, str]:
     """The fields of ``StorageOptions`` that ``text`` sets.
 
     Raises:
-        OptionError: it names neither an account nor an endpoint.
+        OptionError: it names neither an account nor an endpoint, or an emulator's proxy that is none.
     """
     pairs = [part.partition("=") for part in text.split(";")]
     parts = {_BY_LOWER.get(name.strip().lower(), ""): value.strip() for name, _, value in pairs if value.strip()}
@@ -47,8 +47,10 @@ def read_connection_string(text: str) -> dict[str, str]:
             field="connection_string",
         )
     if account is None and endpoint is not None:
-        url = urlsplit(endpoint)  # of an emulator the account is in the path
-        account = url.path.strip("/").partition("/")[0] or url.netloc.partition(".")[0]
+        # Of an emulator the account is in the path. What is no URL the options refuse, by the endpoint's name.
+        _, _, url = endpoint.partition("://")
+        host, _, path = url.partition("/")
+        account = path.partition("/")[0] or host.partition(".")[0]
     suffix, protocol = parts.get("EndpointSuffix", _PUBLIC), parts.get("DefaultEndpointsProtocol", "https").lower()
     if endpoint is None and (suffix != _PUBLIC or protocol != "https"):  # a national cloud
         endpoint = f"{protocol}://{account}.blob.{suffix}"
@@ -62,8 +64,23 @@ def read_connection_string(text: str) -> dict[str, str]:
 
 
 def _behind_a_proxy(url: str | None) -> dict[str, str]:
-    """The emulator's endpoint on the machine that ``url`` names."""
+    """The emulator's endpoint on the machine that ``url`` names.
+
+    Raises:
+        OptionError: it names none.
+    """
     if not url:
         return {}
-    parts, own = urlsplit(url), urlsplit(_EMULATOR["endpoint_url"])
-    return {"endpoint_url": urlunsplit((parts.scheme, f"{parts.hostname}:{own.port}", own.path, "", ""))}
+    own = urlsplit(_EMULATOR["endpoint_url"])
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # not "from" it: it may quote a password
+        parts = urlsplit("")
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise OptionError(
+            "connection string: DevelopmentStorageProxyUri is no URL of a server, expected http://host. "
+            "Leave it out for an emulator on this machine.",
+            field="connection_string",
+        )
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return {"endpoint_url": urlunsplit((parts.scheme, f"{host}:{own.port}", own.path, "", ""))}

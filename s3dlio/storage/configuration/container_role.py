@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from s3dlio.errors import AccessError, OptionError, StorageError
 from s3dlio.storage.configuration.credentials import Credentials
+from s3dlio.storage.configuration.endpoints import masked
 
 __all__ = ["ContainerRole"]
 
@@ -34,7 +35,7 @@ class ContainerRole:
     """A credential provider: every call reads the token anew and makes one request.
 
     Raises:
-        OptionError: plain HTTP to another machine.
+        OptionError: no URL, one with a name in it, or plain HTTP to another machine.
     """
 
     url: str
@@ -43,10 +44,9 @@ class ContainerRole:
     token: str | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme != "https" and not (parts.scheme == "http" and _is_near(parts.hostname or "")):
+        if not _is_safe(self.url):
             raise OptionError(
-                f"container role: AWS_CONTAINER_CREDENTIALS_FULL_URI is {self.url!r}, expected https:// or the "
+                f"container role: AWS_CONTAINER_CREDENTIALS_FULL_URI is {masked(self.url)!r}, expected https:// or the "
                 "address of this machine or of ECS or EKS.",
                 field="AWS_CONTAINER_CREDENTIALS_FULL_URI",
             )
@@ -55,7 +55,7 @@ class ContainerRole:
         """Fresh credentials.
 
         Raises:
-            AccessError: there is no token, or the server refuses it.
+            AccessError: there is no token, or one that no header can hold, or the server refuses it.
             StorageError: the server does not answer; a retry may help.
         """
         answer = self._answer(self._token())
@@ -73,24 +73,36 @@ class ContainerRole:
             raise self._error(StorageError, "an answer without credentials", "AccessKeyId and so on", 1) from None
 
     def _token(self) -> str | None:
-        if self.token_file is None:
-            return self.token
-        try:
-            token = Path(self.token_file).read_text(encoding="ascii").strip()
-        except (OSError, UnicodeError) as error:
-            raise self._error(AccessError, f"no token in {self.token_file} ({error})", "one", 0) from error
-        if "\n" in token or "\r" in token:
-            raise self._error(AccessError, f"several lines in {self.token_file}", "one token", 0)
+        token, place = self.token, "AWS_CONTAINER_AUTHORIZATION_TOKEN"
+        if self.token_file is not None:
+            place = self.token_file
+            try:
+                token = Path(place).read_text(encoding="ascii").strip()
+            except (OSError, UnicodeError) as error:
+                raise self._error(AccessError, f"no token in {place} ({error})", "one", 0) from error
+        if token is not None and not (token.isascii() and token.isprintable()):  # http.client's error would show it
+            raise self._error(AccessError, f"several lines or odd characters in {place}", "one token", 0)
         return token
 
     def _answer(self, token: str | None) -> bytes:
         from urllib.error import HTTPError  # noqa: PLC0415 - 15 ms of import that other jobs need not pay
-        from urllib.request import ProxyHandler, Request, build_opener  # noqa: PLC0415
+        from urllib.request import (  # noqa: PLC0415
+            HTTPDefaultErrorHandler,
+            HTTPErrorProcessor,
+            HTTPHandler,
+            HTTPSHandler,
+            OpenerDirector,
+            Request,
+        )
 
+        # Neither proxies nor redirects: on another machine the address means somebody else, and the token is for nobody
+        # but the server that was named.
+        opener = OpenerDirector()
+        for handler in (HTTPHandler, HTTPSHandler, HTTPDefaultErrorHandler, HTTPErrorProcessor):
+            opener.add_handler(handler())
         request = Request(self.url, headers={} if token is None else {"Authorization": token})  # noqa: S310 - the URL was checked
         try:
-            # A proxy is on another machine, where the address means somebody else.
-            with build_opener(ProxyHandler({})).open(request, timeout=_LIMIT_S) as answer:
+            with opener.open(request, timeout=_LIMIT_S) as answer:
                 return answer.read()
         except HTTPError as error:
             error.close()
@@ -104,13 +116,25 @@ class ContainerRole:
         self, kind: type[StorageError], found: str, expected: str, attempts: int, *, retryable: bool | None = None
     ) -> StorageError:
         return kind(
-            f"get credentials of the container at {self.url}: {found}, expected {expected}. "
+            f"get credentials of the container at {masked(self.url)}: {found}, expected {expected}. "
             "Check AWS_CONTAINER_CREDENTIALS_FULL_URI and AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE.",
-            uri=self.url,
+            uri=masked(self.url),
             operation="get credentials",
             attempts=attempts,
             retryable=retryable,
         )
+
+
+def _is_safe(url: str) -> bool:
+    """Whether ``url`` is one of a server, holds no password, and sends nothing over plain HTTP to another machine."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port  # raises for what is no port
+    except ValueError:
+        return False
+    if not parts.hostname or port == 0 or "@" in parts.netloc or not url.isprintable() or " " in url:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and _is_near(parts.hostname))
 
 
 def _is_near(host: str) -> bool:

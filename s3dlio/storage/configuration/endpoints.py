@@ -26,7 +26,7 @@ __all__ = ["expand", "is_several", "masked", "rank_from"]
 _RANGE = re.compile(r"\{([0-9a-fA-F]+)\.\.\.([0-9a-fA-F]+)\}")
 _SEPARATOR = re.compile(r"[\s,]+")
 
-_NAMES = re.compile(r"[^/@\s,]+@")
+_NAMES = re.compile(r"(?<=//)[^\s,]*@|[^/@\s,]+@")  # a password may have slashes in it, against the rules
 _SECRETS = re.compile(r"([\w-]*(?:sig|token|credential|key)[\w-]*)=[^&\s,]+", re.IGNORECASE)
 
 _MAX_ENDPOINTS = 1024
@@ -141,7 +141,8 @@ def _checked(url: str, piece: str) -> str:
         parts = urlsplit(url)
         port = parts.port  # raises for what is no port
     except ValueError as error:
-        raise _bad(piece, f"{error}", "http://host:port or https://host") from error
+        # Not "from", nor with "@" its words: they quote what is taken for a port, which may be a part of a password.
+        raise _bad(piece, "no such URL" if "@" in url else f"{error}", "http://host:port or https://host") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0 or parts.query or parts.fragment:
         raise _bad(piece, f"{masked(url)!r}" if url != piece else "no such URL", "http://host:port or https://host")
     return url.rstrip("/")

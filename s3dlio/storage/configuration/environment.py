@@ -13,6 +13,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from s3dlio.errors import OptionError
+from s3dlio.storage.configuration.connection_string import read_connection_string
 from s3dlio.storage.configuration.container import amazon_host
 from s3dlio.storage.configuration.container_role import ContainerRole
 from s3dlio.storage.configuration.credentials import EnvironmentCredentials, NoCredentials
@@ -155,14 +156,16 @@ def _checksum(environ: Mapping[str, str], settings: Mapping[str, str]) -> str | 
 
 
 def _azure(environ: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
-    said = _first(environ, "AZURE_STORAGE_CONNECTION_STRING")
-    credentials = ("account_key", "sas_token", "connection_string", "anonymous")
-    if any(given.get(name) for name in credentials):
-        said = None
-    if said is not None:  # complete in itself: what else is set belongs to something else
-        return {"connection_string": said}
     if given.get("connection_string"):
         return {}
+    credentials = ("account_key", "sas_token", "anonymous")
+    said = _first(environ, "AZURE_STORAGE_CONNECTION_STRING")
+    if said is not None:  # complete in itself: what else is set belongs to something else
+        if not any(given.get(name) for name in credentials):
+            return {"connection_string": said}
+        parts = read_connection_string(said)
+        if given.get("account_name") in {None, parts["account_name"]}:
+            return {field: value for field, value in parts.items() if field not in credentials}
     found: dict[str, Any] = {field: _first(environ, *names) for field, names in _AZURE.items()}
     found["endpoint_url"] = None if _has_endpoint(given) else _url(environ, *_AZURE_URL)
     if any(given.get(name) for name in credentials):

@@ -28,6 +28,7 @@ __all__ = ["ENVIRONMENT", "StorageOptions"]
 
 _SECRETS = ("access_key_id", "secret_access_key", "session_token", "account_key", "sas_token", "connection_string")
 _TEXTS = ("region", "account_name", "project_id", "profile", *_SECRETS)
+_CREDENTIALS = {"account_key", "sas_token"}
 _FILES = ("ca_bundle", "service_account_file")
 _SWITCHES = ("anonymous", "allow_http", "direct_fallback")
 _SECONDS = ("connect_timeout_s", "read_timeout_s", "retry_deadline_s")
@@ -148,15 +149,17 @@ class StorageOptions:
     def _fill(self, said: dict[str, str]) -> None:
         """Take from a connection string what the options leave open."""
         if self.account_key or self.sas_token:
-            said = {field: said[field] for field in said if field not in {"account_key", "sas_token"}}
+            said = {field: said[field] for field in said if field not in _CREDENTIALS}
         elif "account_key" in said:
             said.pop("sas_token", None)
         if self.endpoint_urls:
             said.pop("endpoint_url", None)
-        if "account_key" in said and self.account_name not in {None, said["account_name"]}:
+        # A signature goes to the string's own endpoint, if there is one: the account's name may be a guess from it.
+        what = "key" if "account_key" in said else "signature" if "endpoint_url" not in said else ""
+        if what and not said.keys().isdisjoint(_CREDENTIALS) and self.account_name not in {None, said["account_name"]}:
             raise OptionError(
-                f"storage options: connection_string has the key of account {said['account_name']!r}, expected that of "
-                f"{self.account_name!r}. Leave out account_name, or pass account_key.",
+                f"storage options: connection_string has the {what} of account {said['account_name']!r}, expected that "
+                f"of {self.account_name!r}. Leave out account_name, or pass account_key or sas_token.",
                 field="account_name",
             )
         for field, value in said.items():
@@ -280,8 +283,9 @@ def _check_url(field: str, url: str) -> None:
     try:
         parts = urlsplit(url)
         port = parts.port  # raises for what is no port
-    except ValueError as error:
-        raise _illegal(field, masked(url), legal) from error
+    except ValueError:
+        # Not "from": the error quotes what it takes for a port, which may be a part of a password.
+        raise _illegal(field, masked(url), legal) from None
     if not url.startswith(("http://", "https://")) or not parts.hostname or port == 0:
         raise _illegal(field, masked(url), legal)
     if "@" in parts.netloc:

@@ -16,6 +16,7 @@ from xml.etree import ElementTree as ET
 
 from s3dlio.errors import AccessError, OptionError, StorageError
 from s3dlio.storage.configuration.credentials import Credentials
+from s3dlio.storage.configuration.endpoints import masked
 
 if TYPE_CHECKING:
     from urllib.request import Request
@@ -44,10 +45,15 @@ class WebIdentity:
     """As in ``StorageOptions``."""
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.endpoint_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        try:
+            parts = urlsplit(self.endpoint_url)
+            legal = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and "@" not in parts.netloc
+        except ValueError:
+            legal = False
+        if not legal:
             raise OptionError(
-                f"web identity: AWS_ENDPOINT_URL_STS is {self.endpoint_url!r}, expected http://host:port or https://host.",
+                f"web identity: AWS_ENDPOINT_URL_STS is {masked(self.endpoint_url)!r}, expected http://host:port or "
+                "https://host.",
                 field="AWS_ENDPOINT_URL_STS",
             )
 

@@ -21,7 +21,7 @@ import functools
 import os
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from s3dlio.concurrency import Event
+from s3dlio.concurrency import Event, wait_for
 from s3dlio.errors import ClosedError, OptionError, StorageError
 from s3dlio.storage.arguments import check_size_hint, directory, payload
 from s3dlio.storage.arrow.filesystem import store_filesystem
@@ -309,7 +309,7 @@ class MultiEndpointStore:
             ticket = state.balancer.take(failover.tried)
             if ticket is not None:
                 return state, ticket
-            state.closed.wait(failover.pause_s())
+            wait_for(state.closed, failover.pause_s())
 
     def _check_open(self, operation: str) -> None:
         if self._closed:

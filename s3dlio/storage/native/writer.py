@@ -19,6 +19,7 @@ What obstore's own writer does (0.12, counted at a server), and what is made of 
 from __future__ import annotations
 
 import secrets
+import sys
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import obstore
@@ -53,8 +54,8 @@ _IN_FLIGHT_BYTES = 256 << 20
 """Most memory of parts on their way, as long as that is two parts: larger parts go one by one."""
 
 _ABORT_S = 0.5
-"""How long an abort waits after Ctrl-C for the call that was left, which keeps the upload to itself. Then the abort is
-left, too, and made when that call returns, if the process lives so long."""
+"""How long an abort waits after Ctrl-C, for the server, and before it for a call that was left, which keeps the upload
+to itself. Then the abort is left, too, and goes on, if the process lives so long."""
 
 MARK = "s3dlioupload"
 """Name of the mark: letters only, because Azure takes no hyphens and proxies drop headers with underscores. The
@@ -154,7 +155,9 @@ class MultipartSink:
         with self._engine.writing(self._operation("close"), self._key) as client:
             if self._upload is None:
                 data = pa.py_buffer(self._gathered)
-                return self._interruptible(lambda: self._engine.put_with(client, self._key, data))
+                put = self._interruptible(lambda: self._engine.put_with(client, self._key, data))
+                self._threads.close()
+                return put
             self._pass_on_gathered()
         try:
             with self._engine.writing(self._operation("close"), self._key):
@@ -171,11 +174,13 @@ class MultipartSink:
     def discard(self) -> None:
         """Abort the upload, if there is one."""
         self._gathered = bytearray()
+        # Ctrl-C may also have come between two calls.
+        hurried = self._interrupted or isinstance(sys.exception(), KeyboardInterrupt)
         try:
             # Asked of an upload that a call was left in, closed() would wait for that.
             if self._upload is not None and (self._interrupted or not self._upload.closed()):
                 with self._engine.writing("abort", self._key):
-                    self._interruptible(self._abort, _ABORT_S if self._interrupted else None)
+                    self._interruptible(self._abort, _ABORT_S if hurried else None)
         finally:
             self._threads.close()
 

@@ -90,15 +90,20 @@ class ForkGate:
 
     def open(self) -> None:
         """After the fork, in the parent."""
-        self._entry.release()
+        with contextlib.suppress(RuntimeError):  # Ctrl-C ended close() before it had this
+            self._entry.release()
 
     def reset(self) -> None:
         """After the fork, in the child: its other threads are gone, and nobody is inside but the caller."""
-        self._inside = {id(request): request for request in self._requests() if self._is_own(request)}
+        inside, self._inside = (
+            self._inside,
+            {id(request): request for request in self._requests() if self._is_own(request)},
+        )
         try:
             self._entry.release()  # taken by close() in this thread, which is the one that there is
         except RuntimeError:  # Ctrl-C ended close() before; then it is of a thread that there is not
             self._entry = RLock()
+            self._stuck = len(inside) > len(self._inside)  # nobody has waited for these
         if self._stuck:
             forfeit("s3")
 

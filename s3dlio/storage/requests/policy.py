@@ -23,7 +23,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-from s3dlio.concurrency import Detached, Event, Lock, Race, Tally, Throttle, TooManyLeftError, in_main_thread
+from s3dlio.concurrency import Detached, Event, Lock, Race, Tally, Throttle, TooManyLeftError, in_main_thread, wait_for
 from s3dlio.errors import AccessError, ClosedError, StorageError, StorageTimeoutError, ThrottledError
 from s3dlio.storage.requests.latencies import Latencies
 
@@ -173,7 +173,7 @@ class Requests:
                 return result
             finally:
                 self._throttle.leave()
-            if self._closed.wait(pause_s):
+            if wait_for(self._closed, pause_s):
                 self._check_open(verb)
             self._tally.add("retries")
 
@@ -230,7 +230,10 @@ class Requests:
         """Seconds more for a late request, once its size is known; none if even that cannot be found out."""
         assert limit.find_size is not None
         with Race[int](self._threads) as race:
-            race.start(limit.find_size)
+            try:
+                race.start(limit.find_size)
+            except TooManyLeftError:
+                return 0.0
             answer = race.next(limit.silent_s / 2)  # in all 3 read timeouts for a server that is silent
             if answer is None or answer.error is not None:
                 return 0.0

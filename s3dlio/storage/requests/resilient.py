@@ -102,7 +102,7 @@ class ResilientStore:
         view = payload(data, "put", self.uri(key))
         limit = self._limit(view.size)
         if view.is_mutable and self._requests.detaches(limit):
-            view = set_aside(view)
+            view = set_aside(view, "put", self.uri(key))
         if mode == "create":
             return self._run("put", key, Create(key, view), limit)
         return self._run("put", key, lambda engine: engine.put(key, view, mode=mode), limit)
