@@ -1,6 +1,7 @@
 """Feed training jobs from object storage on Arrow buffers, and save their state back to it."""
 
 import importlib
+import importlib.util
 
 # Where each name lives. It is loaded when it is first used, so that a command line or a worker pays only for what it
 # uses: all of them take 0.1 s. `__init__.pyi` says the same to type checkers.
@@ -134,7 +135,7 @@ def __getattr__(name: str) -> object:
     """A public name, or a package such as ``s3dlio.errors``; loaded now and kept."""
     if name in _HOME_OF:
         value: object = getattr(importlib.import_module(f"s3dlio.{_HOME_OF[name]}"), name)
-    elif name in _NAMES_OF or name == "errors":
+    elif name.isidentifier() and importlib.util.find_spec(f"s3dlio.{name}") is not None:
         value = importlib.import_module(f"s3dlio.{name}")
     else:
         raise AttributeError(f"module 's3dlio' has no attribute {name!r}")

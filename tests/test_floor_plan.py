@@ -141,6 +141,7 @@ def test_the_lazy_face_says_the_same_at_run_time_and_to_type_checkers():
     assert not set(s3dlio.__all__) & set(FLOORS)
     for name in s3dlio.__all__:
         assert getattr(s3dlio, name) is getattr(importlib.import_module(typed[name]), name)
+    assert s3dlio.formats is importlib.import_module("s3dlio.formats")
     with pytest.raises(AttributeError, match="module 's3dlio' has no attribute 'nothing'"):
         s3dlio.nothing  # noqa: B018  # the access is the test
 

@@ -79,7 +79,7 @@ def delete(
             below = [_directory_in(loans, one, whole_container=whole) for one in uris]
             found = ((store, key) for store, prefix in below for key in _keys_of(store, prefix))
         else:
-            places = [loans.find_object(one, "delete") for one in uris]
+            places = [_object_in(loans, one) for one in uris]
             if len(places) == 1:  # needs no thread
                 places[0][0].delete(places[0][1])
                 return 1
@@ -138,6 +138,16 @@ def _delete(store: Store, keys: Sequence[str], left: deque[tuple[Store, str]]) -
         left.extend((store, key) for key in keys)
         return 0
     return len(keys)
+
+
+def _object_in(loans: Loans, uri: UriLike) -> tuple[Store, str]:
+    store, key = loans.find_object(uri, "delete")
+    if key.endswith("/"):
+        raise OptionError(
+            f"delete {store.uri(key)}: this names a directory, expected an object. Pass recursive=True for all below.",
+            field="recursive",
+        )
+    return store, key
 
 
 def _directory_in(loans: Loans, uri: UriLike, *, whole_container: bool) -> tuple[Store, str]:

@@ -3,7 +3,7 @@
 import pytest
 
 import s3dlio
-from s3dlio.errors import AccessError, NotFoundError, StorageTimeoutError, ThrottledError
+from s3dlio.errors import AccessError, NotFoundError, OptionError, StorageTimeoutError, ThrottledError
 from s3dlio.storage import objects, open_store
 from s3dlio.storage.native import store as native
 from s3dlio.storage.operation_log.format import read_op_log
@@ -184,3 +184,10 @@ def test_azure(azurite_environment):
         assert proxy.count("POST", query="comp=batch") == 2
         assert proxy.count("DELETE") == 0
         assert objects.list(base) == []
+
+
+def test_a_directory_without_recursive():
+    s3dlio.put_bytes("memory://test-delete/a", b"1")
+    with pytest.raises(OptionError, match=r"tree/: this names a directory.* Pass recursive=True for all below\.$"):
+        s3dlio.delete(["memory://test-delete/a", "memory://test-delete/tree/"])
+    assert s3dlio.exists("memory://test-delete/a"), "nothing was removed by then"

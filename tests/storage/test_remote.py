@@ -29,6 +29,7 @@ from s3dlio.errors import (
 )
 from s3dlio.storage import NativeStore, RemoteStore, StorageOptions, open_store
 from s3dlio.storage.configuration.credentials import Credentials
+from s3dlio.storage.requests import remote
 from s3dlio.uri import Uri
 
 KEYS = {"access_key_id": "id", "secret_access_key": "hidden"}
@@ -439,6 +440,23 @@ def test_credentials_that_cannot_be_renewed(backend):
             store.put("k", b"1")
         assert not caught.value.retryable
         assert caught.value.attempts == 1
+
+
+@BACKENDS
+def test_threads_that_come_first_share_one_engine(backend, monkeypatch):
+    """pyarrow would wait with a second S3 filesystem until no request of the first is under way, be it stuck."""
+    made, first, make = [], threading.Event(), remote._ENGINES[backend]
+
+    def slowly(*arguments):
+        made.append(arguments)
+        first.wait(0.2 if len(made) == 1 else 0)
+        return make(*arguments)
+
+    monkeypatch.setitem(remote._ENGINES, backend, slowly)
+    ok = status(200, b"12345", Last_Modified="Sat, 21 Nov 2026 00:00:00 GMT", ETag='"e"')
+    with serving(ok) as server, open_at(server.url, backend) as store, ThreadPoolExecutor(8) as pool:
+        assert [data.to_pybytes() for data in pool.map(store.get, ["k"] * 8)] == [b"12345"] * 8
+    assert len(made) == 1
 
 
 @BACKENDS

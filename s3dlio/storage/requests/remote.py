@@ -14,6 +14,7 @@ import time
 import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
+from s3dlio.concurrency import Lock
 from s3dlio.errors import ClosedError
 from s3dlio.storage.arguments import payload
 from s3dlio.storage.arrow.store import ArrowStore
@@ -63,6 +64,7 @@ class RemoteStore(ResilientStore):
         self._container = Container.of(uri, options)
         # By engine and process: a child inherits this dict and must not use the parent's connections.
         self._engines: dict[tuple[str, int], Store] = {}
+        self._making: dict[int, Lock] = {}
         self._asked_at = self._in_vain_at = float("-inf")  # for new credentials
 
     @property
@@ -154,9 +156,12 @@ class RemoteStore(ResilientStore):
         engines = self._engines  # before the options, in case another thread renews them
         found = engines.get((name, os.getpid()))
         if found is None:
-            # Two threads may both get here and make one each; setdefault lets one of them win.
-            made = _ENGINES[name](self._uri, self._options)
-            found = engines.setdefault((name, os.getpid()), made)
+            # One thread makes it, not each that comes first: pyarrow waits with a second S3 filesystem until no request
+            # of the first is under way. A lock a process, since a child may inherit one that a lost thread holds.
+            with self._making.setdefault(os.getpid(), Lock()):
+                found = engines.get((name, os.getpid()))
+                if found is None:
+                    found = engines[name, os.getpid()] = _ENGINES[name](self._uri, self._options)
         return found
 
     def _renew(self, engine: Store, error: AccessError, refused_at: float) -> bool:
