@@ -40,6 +40,7 @@ class Server(http.server.ThreadingHTTPServer):
     """Answers every request by ``answer(handler)`` and remembers the requests."""
 
     daemon_threads = True
+    request_queue_size = 128  # with 5, connections that come at once wait a second
 
     def __init__(self, answer):
         self.requests = []
