@@ -1,7 +1,13 @@
-import os
+import gzip
+import io
+import json
 
+import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
+from s3dlio.storage.arrow import read
 from s3dlio.storage.arrow.read import read_into
 
 
@@ -56,7 +62,7 @@ def test_what_did_not_come_is_noticed(missing, honest):
 def test_bytes_that_are_the_mark_by_chance(monkeypatch, alike, missing):
     """They cost a second read, and are told from a mark that is still there."""
     mark = b"\xff" * (16 - alike) + DATA[100 - alike : 100]
-    monkeypatch.setattr(os, "urandom", lambda count: mark[-count:])
+    monkeypatch.setattr(read, "_MARK", mark)
     file = File(DATA[: 100 - missing])
     memory = bytearray(100)
     done = read_into(file, memoryview(memory), 0)
@@ -66,10 +72,29 @@ def test_bytes_that_are_the_mark_by_chance(monkeypatch, alike, missing):
         assert memory == DATA[:100]
 
 
-def test_the_second_read_is_rare():
-    reads = 0
-    for _ in range(1000):
-        file = File(DATA)
-        read_into(file, memoryview(bytearray(200)), 0)
-        reads += file.reads
-    assert reads < 1050
+def file_of(save, *arguments):
+    memory = io.BytesIO()
+    save(memory, *arguments)
+    return memory.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        bytes(1000),
+        b"\xff" * 1000,
+        b"a line\n" * 9,
+        "Größe, 大きさ, размер".encode(),
+        json.dumps([{"key": 1}] * 9).encode(),
+        file_of(np.save, np.linspace(-1, 1, 999, dtype=np.float32)),
+        file_of(np.save, np.arange(-500, 500)),
+        file_of(np.savez, np.arange(5)),
+        gzip.compress(b"abc", mtime=0),
+        file_of(lambda memory: parquet.write_table(pa.table({"x": [1, 2]}), memory)),
+    ],
+    ids=["zeros", "ones", "text", "utf-8", "json", "floats", "integers", "npz", "gzip", "parquet"],
+)
+def test_what_files_end_with_costs_one_read(data):
+    file = File(data)
+    assert read_into(file, memoryview(bytearray(len(data))), 0) == len(data)
+    assert file.reads == 1

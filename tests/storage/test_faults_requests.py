@@ -1,25 +1,19 @@
 """How many requests the server sees: each costs latency and money, and a silent HEAD per object doubles both."""
 
 import collections
-import types
 
 import pytest
 
 import s3dlio
 from s3dlio.storage import open_store
-from s3dlio.storage.arrow import read as arrow_read
 
 COUNT = 60
-BODY = b"x" * 1000  # no zero, which the mark is made of here
+BODY = b"x" * 1000
 
 
 @pytest.fixture
-def full(faulty, monkeypatch):
-    """``COUNT`` objects below "data", and nothing counted yet.
-
-    A read of the arrow engine in 256 costs a small second one, by chance (``arrow_read``); here none does.
-    """
-    monkeypatch.setattr(arrow_read, "os", types.SimpleNamespace(urandom=bytes))
+def full(faulty):
+    """``COUNT`` objects below "data", and nothing counted yet."""
     for number in range(COUNT):
         faulty.raw.write(f"data/{number:04d}.bin", BODY)
     faulty.proxy.clear()
@@ -79,8 +73,7 @@ ONE_VERB = {
 
 
 @pytest.mark.parametrize("verb", [*ONE_VERB])
-def test_requests_of_one_verb(faulty, verb, monkeypatch):
-    monkeypatch.setattr(arrow_read, "os", types.SimpleNamespace(urandom=bytes))  # as in ``full``
+def test_requests_of_one_verb(faulty, verb):
     faulty.raw.write("k", BODY)
     call, native, arrow = ONE_VERB[verb]
     with open_store(faulty.uri(), backend=faulty.backend) as store:
