@@ -4,6 +4,7 @@ Options:
 - ``--servers``: also run the tests marked ``servers`` (real servers). Without it they are deselected, and the
   header says so; with it a server that is not installed is an error.
 - ``--frameworks=torch,tf,jax``: run the tests of these. One that is not installed stops the run.
+- ``--quiet-machine``: hold what Ctrl-C ends to a second. Without it a loaded machine's limit holds.
 
 Guarantees: no test sees the developer's credentials or s3dlio settings, nor leaves its own to the next test.
 """
@@ -27,7 +28,7 @@ from .servers.moto import MotoServer
 from .servers.radosgw import RadosGateway
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .servers.server import Server
 
@@ -54,6 +55,7 @@ _MODULES = {"torch": "torch", "tf": "tensorflow", "jax": "jax"}
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--servers", action="store_true", help="also run the tests that need real servers")
+    parser.addoption("--quiet-machine", action="store_true", help="nothing else runs: what Ctrl-C ends, ends in 1 s")
     parser.addoption("--frameworks", default="torch,tf,jax", help="frameworks whose tests run (default: torch,tf,jax)")
 
 
@@ -133,6 +135,20 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
     for name, value in _NOBODY.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def ends_at_once(
+    request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+) -> Callable[[float], None]:
+    """Assert that so many seconds from Ctrl-C to the end are soon: 1, and on a loaded machine less than any hang."""
+    limit_s = 1.0 if request.config.getoption("--quiet-machine") else 10.0
+
+    def check(seconds: float) -> None:
+        record_property("ended_after_s", seconds)
+        assert seconds < limit_s, f"ended after {seconds:.2f} s"
+
+    return check
 
 
 @pytest.fixture(scope="session")

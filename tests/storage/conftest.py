@@ -12,7 +12,7 @@ from .raw_objects import RawAzureByArrow, RawAzureByObstore, RawS3
 
 ENGINES = ["native", "arrow"]
 
-QUICK = {"connect_timeout_s": 1.0, "read_timeout_s": 1.0, "retry_deadline_s": 3.0}
+QUICK = {"connect_timeout_s": 1.0, "read_timeout_s": 1.0, "retry_deadline_s": 10.0}
 """Short enough that a fault for ever ends a test soon, long enough for a busy machine."""
 
 

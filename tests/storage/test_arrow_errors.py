@@ -33,6 +33,12 @@ def azure(code, more=""):
         (S3, aws("ACCESS_DENIED", "No response body."), AccessError, "AWS_ACCESS_KEY_ID"),
         (S3, aws("SIGNATURE_DOES_NOT_MATCH"), AccessError, "SIGNATURE_DOES_NOT_MATCH"),
         (S3, PermissionError(errno.EACCES, "no"), AccessError, "access denied"),
+        (
+            Container("gs://bucket", "bucket"),
+            OSError("google::cloud::Status(INVALID_ARGUMENT: Could not create a OAuth2 access token to authenticate"),
+            AccessError,
+            "GOOGLE_APPLICATION_CREDENTIALS",
+        ),
         (S3, aws("SLOW_DOWN"), ThrottledError, "fewer requests"),
         (S3, aws("UNKNOWN (HTTP status 503)"), ThrottledError, "503"),
         (S3, aws("UNKNOWN (HTTP status 416)"), ShortReadError, "ends before"),

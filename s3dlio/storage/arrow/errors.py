@@ -33,6 +33,7 @@ _AWS_STATUS = {
 a HEAD, and about every second failed GET, whose body the SDK parses together with what lies behind it in memory."""
 _AWS_NO_BODY = re.compile(r"during \w+ operation: (No response body\.)?\s*$")
 _AZURE = re.compile(r"Azure Error: \[(\w*)\](?: (\d{3})\b)?")
+_GOOGLE_UNSIGNED = "Could not create a OAuth2 access token"
 _CURL = re.compile(r"curlCode: (\d+)")
 _URL = re.compile(r"https?://\S+")
 _QUERY = re.compile(r"(?<=\S)\?\w+=[^\s']*")
@@ -73,6 +74,8 @@ def read_failure(error: BaseException) -> Failure:
     text = str(error)
     if text.endswith("is a directory") or text.startswith("Not a regular file"):  # which is not an object
         return Failure(status=404)
+    if _GOOGLE_UNSIGNED in text:
+        return Failure(code="NoCredentials", text=_one_line(text))
     aws, azure = _AWS.search(text), _AZURE.search(text)
     if "NETWORK_CONNECTION" in text or (azure is not None and not azure[1] and not azure[2]):
         return Failure(network=_network(text))

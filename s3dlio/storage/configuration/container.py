@@ -6,6 +6,7 @@ Must not know: the engines' clients.
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from s3dlio.storage.configuration.options import StorageOptions
     from s3dlio.uri import Uri
 
-__all__ = ["Container", "account_of", "amazon_host", "ca_certificates"]
+__all__ = ["Container", "account_key_of", "account_of", "amazon_host", "ca_certificates"]
 
 _KIND = {"s3": "bucket", "gs": "bucket", "az": "container", "http": "server", "https": "server"}
 _CREDENTIALS = {
@@ -33,6 +34,8 @@ _ENDPOINT = {
     "http": "the URL",
     "https": "the URL",
 }
+
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -127,6 +130,21 @@ def account_of(uri: Uri, options: StorageOptions) -> str:
             field="account_name",
         )
     return account
+
+
+def account_key_of(uri: Uri, options: StorageOptions) -> str | None:
+    """The Azure key to sign with; None for other or no credentials.
+
+    Raises:
+        OptionError: it is not base64. pyarrow 26 would end the whole process for that.
+    """
+    key = None if options.anonymous else options.account_key
+    if key and _BASE64.fullmatch(key) is None:
+        raise OptionError(
+            f"open {uri}: account_key is not base64, expected the key as the portal shows it. Check AZURE_STORAGE_KEY.",
+            field="account_key",
+        )
+    return key or None
 
 
 def ca_certificates(uri: Uri, options: StorageOptions) -> bytes | None:

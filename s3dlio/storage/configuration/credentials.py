@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from s3dlio.uri import Uri
 
 __all__ = ["CredentialProvider", "Credentials", "EnvironmentCredentials", "NoCredentials", "due", "in_use", "renewed"]
+
+_CONTROL = re.compile(r"[\0-\x1f\x7f]")
 
 MARGIN_S = 60.0
 """Seconds before their end at which credentials are renewed: more than a request and the clocks' difference take.
@@ -51,6 +54,8 @@ class Credentials:
         for field in ("access_key_id", "secret_access_key"):
             if not getattr(self, field):
                 raise OptionError(f"credentials: {field} is empty, expected a key. Check its source.", field=field)
+        for field in ("access_key_id", "secret_access_key", "session_token"):
+            check_characters(f"credentials: {field}", field, getattr(self, field) or "")
         if self.expires_at is not None and self.expires_at.tzinfo is None:
             raise OptionError(
                 f"credentials: expires_at is {self.expires_at}, expected a time with a zone. Use datetime.now(UTC).",
@@ -59,6 +64,17 @@ class Credentials:
 
     def __repr__(self) -> str:
         return f"Credentials(access_key_id='***', expires_at={self.expires_at!r})"
+
+
+def check_characters(what: str, field: str, value: str) -> None:
+    """Raise OptionError for a line break or the like, which no header of a request can hold. Never shows ``value``."""
+    if _CONTROL.search(value) is not None:
+        where = "inside" if _CONTROL.search(value.rstrip()) else "at its end"
+        raise OptionError(
+            f"{what} has a line break or another control character {where}, expected none. "
+            "Check the file or variable that it comes from.",
+            field=field,
+        )
 
 
 class CredentialProvider(Protocol):

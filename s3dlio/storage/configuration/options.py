@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from s3dlio.errors import OptionError
 from s3dlio.storage.configuration.connection_string import read_connection_string
+from s3dlio.storage.configuration.credentials import check_characters
 from s3dlio.storage.configuration.endpoints import expand, is_several, masked
 from s3dlio.storage.configuration.environment import ENVIRONMENT, read_environment
 
@@ -168,8 +169,11 @@ class StorageOptions:
 
     def _check_types(self) -> None:
         for field in _TEXTS:
-            if not isinstance(getattr(self, field), str | None):
-                raise _illegal(field, getattr(self, field), "text")
+            value = getattr(self, field)
+            if not isinstance(value, str | None):
+                raise _illegal(field, value, "text")
+            if value is not None and field != "connection_string":  # may have line breaks between its parts
+                check_characters(f"storage options: {field}", field, value)
         for field in _FILES:
             value = getattr(self, field)
             if isinstance(value, os.PathLike):

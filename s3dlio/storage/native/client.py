@@ -17,7 +17,7 @@ import obstore.exceptions as foreign
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from s3dlio.errors import OptionError
-from s3dlio.storage.configuration.container import account_of, amazon_host, ca_certificates
+from s3dlio.storage.configuration.container import account_key_of, account_of, amazon_host, ca_certificates
 from s3dlio.storage.configuration.credentials import expiring, fetch_early, known, may_wait
 
 if TYPE_CHECKING:
@@ -57,9 +57,12 @@ def make_client(uri: Uri, options: StorageOptions, *, retries: bool = True) -> A
         if isinstance(error, OptionError):
             raise
         said = str(error).partition("\n")[0]
+        # Of Google nothing else is left to refuse: the endpoint is a URL by now, and the file is read here.
+        file = options.service_account_file if uri.scheme == "gs" and not options.anonymous else None
+        check = f"the Google credentials {file}, or read them with backend='arrow'" if file else "the endpoint"
         raise OptionError(
-            f"open {uri}: the native engine refused the options ({said}), expected usable ones. Check the endpoint.",
-            field="endpoint_url",
+            f"open {uri}: the native engine refused the options ({said}), expected usable ones. Check {check}.",
+            field="service_account_file" if file else "endpoint_url",
         ) from error
 
 
@@ -95,8 +98,8 @@ def _azure(uri: Uri, options: StorageOptions, shared: dict[str, Any]) -> AzureSt
         "use_emulator": False,
         "endpoint": (options.endpoint_url or f"https://{account}.blob.core.windows.net").rstrip("/"),
     }
-    if options.account_key and not options.anonymous:
-        config |= {"account_key": options.account_key, "credential_type": "access_key"}
+    if key := account_key_of(uri, options):
+        config |= {"account_key": key, "credential_type": "access_key"}
     elif options.sas_token and not options.anonymous:
         config |= {"sas_key": options.sas_token.lstrip("?"), "credential_type": "sas_token"}
     return AzureStore(uri.container, **config, **shared)

@@ -71,6 +71,11 @@ def translating_native(
             raise _unnameable(operation, uri, named[1]) from error
         translated = storage_error(read_failure(error), operation, uri, container, etag=etag, create=create)
         raise translated from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of no module that can be imported, and no Exception
+            raise
+        failure = Failure(text=f"obstore panicked ({_one_line(str(error))})")
+        raise storage_error(failure, operation, uri, container, etag=etag, create=create) from error
 
 
 def _unnameable(operation: str, uri: str, key: str) -> StorageError:
