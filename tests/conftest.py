@@ -17,6 +17,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import hypothesis
 import pytest
 
 from .servers.azurite import AzuriteServer
@@ -41,6 +42,14 @@ _NOBODY = {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 """Without these a client that finds no variables would read the home directory and ask the cloud's metadata."""
+
+hypothesis.settings.register_profile(
+    "suite",
+    deadline=None,  # times say more about the machine
+    derandomize=True,  # what fails, fails for all; --hypothesis-profile=default looks for new examples
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("suite")
 
 EXTERNAL = ExternalServer.from_environment(os.environ)
 S3_SERVERS = [

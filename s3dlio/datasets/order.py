@@ -30,7 +30,7 @@ Int64s: TypeAlias = np.ndarray[tuple[int], np.dtype[Any]]
 _ROUNDS = 8
 """Four rounds make a Feistel network a strong pseudorandom permutation on large domains (Luby and Rackoff,
 1988). On domains of a few bits a round mixes little: with eight, where a sample comes, and where a pair comes,
-passes the chi-square tests of tests/dataset/test_order.py from n = 3 on. Not all n! orders of 5 to 7 samples
+passes the chi-square tests of tests/datasets/test_order.py from n = 3 on. Not all n! orders of 5 to 7 samples
 are equally likely, with any number of rounds: a round of more than two bits is an even permutation."""
 
 

@@ -131,7 +131,7 @@ def check_upload(faulty, *, stuck, told):
     if faulty.backend == "native" or stuck:
         assert found is None, f"published {len(found)} bytes"
     assert found is None or len(found) == PART * PARTS
-    if faulty.backend == "native" and not (stuck or told):
+    if faulty.backend == "native" and not told:
         assert faulty.raw.unfinished("") == [], "a multipart upload is left behind"
 
 
@@ -186,7 +186,8 @@ def test_interrupt_of_upload(faulty, stuck, tmp_path, press):
         said = press(process, rule, stuck=stuck)
     told = f"upload {faulty.uri('new')}: a request was still under way" in said
     assert told == (f"aws s3api list-multipart-uploads --bucket {faulty.name}`" in said)
-    assert told or not stuck, said
+    # The thread that writes may be between two parts, on a busy machine, and can then abort.
+    assert told or not stuck or faulty.backend == "native", said
     check_upload(faulty, stuck=stuck, told=told)
     assert names(tmp_path) == ["file"]
 
