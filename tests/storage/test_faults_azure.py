@@ -53,7 +53,7 @@ def test_an_error_in_time_or_the_right_bytes(bucket, fault, times):
             failure = error
     assert found == BODY if failure is None else failure.retryable
     assert failure is None or times is None or time.monotonic() - began > 1, "one fault is ridden out, if time is left"
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 20
 
 
 def test_refusals_are_told(bucket):
