@@ -21,6 +21,7 @@ SPELLINGS = {
     "Use backend='native'": "Use --backend native",
     "use backend='native'": "use --backend native",
     "list with backend='arrow'": "list with --backend arrow",
+    "read them with backend='arrow'": "read them with --backend arrow",
     "expected a free key (mode='create')": "expected a free key (--create)",
     "at most with mode='create', which is one request. Write it under a key of its own with mode='overwrite'.": (
         "at most with --create, which is one request. Write it under a key of its own without --create."

@@ -32,6 +32,10 @@ class FaultyBucket:
         """The store of the bucket through the proxy, by ``backend``, with short timeouts."""
         return open_store(self.uri(), **{"backend": self.backend, **QUICK, **overrides})
 
+    def open_patiently(self):
+        """For counting: on a busy machine a short timeout makes one request two."""
+        return open_store(self.uri(), backend=self.backend, read_timeout_s=60, retry_deadline_s=120)
+
     def close(self):
         if self.proxy.scheme != "az":
             self.raw.close()

@@ -92,7 +92,7 @@ def test_a_range_with_fewer_bytes_than_it_has(bucket, read):
 
 def test_a_late_first_byte(bucket):
     bucket.proxy.fail(delay_first_byte(0.3), times=None)
-    with bucket.open(read_timeout_s=2) as store:
+    with bucket.open(read_timeout_s=5) as store:
         assert store.get("k").to_pybytes() == BODY
     assert bucket.proxy.count("GET") == 1, "patience is cheaper than a second request"
 
@@ -157,7 +157,7 @@ def test_parts_that_break(bucket):
     for number, fault in enumerate([reset_in_body(after=100), short_body(by=3), close_before_answer()]):
         bucket.proxy.fail(fault, method="GET", path="large", skip=number)
     request = Request(key="large", end=len(data), whole=True)
-    with bucket.open() as store:
+    with bucket.open_patiently() as store:
         ((_, buffer),) = fetch(store, [request], FetchOptions(part_bytes=1 << 18))
         assert buffer.to_pybytes() == data
     assert bucket.proxy.count("GET", "large") == 7 + 3

@@ -43,7 +43,7 @@ def test_an_epoch_of_a_loader(full):
 
 
 def test_listing_and_reading(full):
-    with full.open() as store:
+    with full.open_patiently() as store:
         keys = [key for page in store.list("data") for key in page.column("key").to_pylist()]
         assert all(store.get(key).to_pybytes() == BODY for key in keys)
     assert seen(full) == READING[full.backend]
@@ -83,7 +83,7 @@ def test_requests_of_one_verb(faulty, verb):
 
 
 def test_a_small_object_by_a_writer(faulty):
-    with faulty.open() as store, store.open_writer("new") as writer:
+    with faulty.open_patiently() as store, store.open_writer("new") as writer:
         writer.write(BODY)
         writer.write(BODY)
     assert seen(faulty) == {"PUT": 1}
@@ -93,7 +93,7 @@ def test_a_large_object_by_a_writer(faulty):
     """Of two parts: begun, sent, ended; at most one request more, to look at the result."""
     if faulty.backend == "arrow":
         return  # one stream of pyarrow, whose parts are its own
-    with faulty.open() as store, store.open_writer("new") as writer:
+    with faulty.open_patiently() as store, store.open_writer("new") as writer:
         for _ in range(20):
             writer.write(bytes(1 << 20))
     counted = seen(faulty)

@@ -36,7 +36,7 @@ def open_native():
 
     def open_one(server, **changes):
         uri = Uri.parse(f"s3://{server.container}")
-        options = StorageOptions.from_env("s3", **{"retry_deadline_s": 10, "max_attempts": 3, **changes})
+        options = StorageOptions.from_env("s3", **{"retry_deadline_s": 60, "max_attempts": 3, **changes})
         stores.append(NativeStore(uri, options))
         return stores[-1]
 

@@ -263,6 +263,13 @@ def test_control_characters(field, value):
     assert value not in str(caught.value)
 
 
+@pytest.mark.parametrize("region", ["us east 1", "eu/west", "süd", "a:1"])
+def test_a_region_that_is_none(region):
+    with pytest.raises(OptionError, match=r"region is '.*', expected a name such as us-east-1") as caught:
+        StorageOptions(region=region)
+    assert caught.value.field == "region"
+
+
 def test_control_characters_from_a_provider():
     with pytest.raises(OptionError, match=r"credentials: session_token has a line break .* at its end"):
         Credentials(access_key_id="id", secret_access_key="s", session_token="hidden\n")

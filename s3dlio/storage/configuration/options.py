@@ -10,6 +10,7 @@ import dataclasses
 import datetime as dt
 import difflib
 import os
+import re
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
@@ -174,6 +175,8 @@ class StorageOptions:
                 raise _illegal(field, value, "text")
             if value is not None and field != "connection_string":  # may have line breaks between its parts
                 check_characters(f"storage options: {field}", field, value)
+        if self.region is not None and re.fullmatch(r"[\w.-]*", self.region, re.ASCII) is None:  # part of a host's name
+            raise _illegal("region", self.region, "a name such as us-east-1")
         for field in _FILES:
             value = getattr(self, field)
             if isinstance(value, os.PathLike):
