@@ -11,6 +11,7 @@ Guarantees: no test sees the developer's credentials or s3dlio settings, nor lea
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import signal
@@ -158,6 +159,20 @@ def ends_at_once(
         assert seconds < limit_s, f"ended after {seconds:.2f} s"
 
     return check
+
+
+@pytest.fixture
+def open_files() -> Callable[[], list[str]]:
+    """The files and directories that this process has open. Connections come and go with the threads of other tests."""
+
+    def find() -> list[str]:
+        found = []
+        for descriptor in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                found.append(str(descriptor.readlink()))
+        return sorted(name for name in found if name.startswith("/") and not name.startswith(("/proc/", "/dev/")))
+
+    return find
 
 
 @pytest.fixture(scope="session")

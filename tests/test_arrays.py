@@ -29,15 +29,16 @@ def test_allocated_memory_is_writable_contiguous_and_aligned(shape, dtype):
 
 def test_allocated_memory_goes_back_to_the_pool_with_the_last_view():
     pool = pa.default_memory_pool()
+    gc.collect()
     before = pool.bytes_allocated()
-    array = allocate((1 << 20,), np.dtype("u1"))
+    array = allocate((64 << 20,), np.dtype("u1"))
     view = array[5:].reshape(-1)[::2]
     del array
     gc.collect()
-    assert pool.bytes_allocated() >= before + (1 << 20)
+    assert pool.bytes_allocated() >= before + (60 << 20), "what other tests left may go meanwhile"
     del view
     gc.collect()
-    assert pool.bytes_allocated() == before
+    assert pool.bytes_allocated() <= before + (4 << 20)
 
 
 def test_python_objects_are_refused():

@@ -3,7 +3,6 @@ import os
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 
 from s3dlio.concurrency import EpochTickets
 
@@ -59,19 +58,15 @@ def test_many_epochs_stay_quick_and_right():
     assert epochs(tickets, range(5000)) == list(range(5000))
 
 
-def descriptors():
-    return {path.name for path in Path("/proc/self/fd").iterdir()}
-
-
-def test_it_leaves_no_file_and_no_descriptor(tmp_path, monkeypatch):
+def test_it_leaves_no_file_and_no_descriptor(tmp_path, monkeypatch, open_files):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    before = descriptors()
+    before = open_files()
     tickets = EpochTickets()
     tickets.claim(1, 0, first=(0, 0))
     assert list(tmp_path.iterdir()) == []
-    assert len(descriptors() - before) == 1
+    assert len(open_files()) == len(before) + 1
     del tickets
-    assert descriptors() == before
+    assert open_files() == before
 
 
 def test_a_copy_outside_of_a_spawn_counts_for_itself():

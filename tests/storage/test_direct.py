@@ -69,10 +69,6 @@ def cached_pages(path):
     return sum(page & 1 for page in pages)
 
 
-def descriptors():
-    return sorted(path.name for path in Path("/proc/self/fd").iterdir())
-
-
 def drop(path):
     """Take the file out of the page cache."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -227,22 +223,22 @@ def test_free_memory_is_bounded():
     assert memory._free == []
 
 
-def test_no_descriptors_are_left(store, root):
+def test_no_descriptors_are_left(store, root, open_files):
     store.put(f"{root}/k", content(21 * MIB))
-    before = descriptors()
+    before = open_files()
     store.get(f"{root}/k")
     store.get_into(f"{root}/k", bytearray(20 * MIB), 3)
     store.copy(f"{root}/k", f"{root}/copy")
-    assert descriptors() == before
+    assert open_files() == before
 
 
 @pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("call", ["preadv", "pwrite"])
-def test_an_error_of_the_device(store, root, tmp_path, monkeypatch, call, large):
+def test_an_error_of_the_device(store, root, tmp_path, monkeypatch, call, large, open_files):
     """It is raised once, and leaves neither files nor descriptors nor threads."""
     data = content(24 * MIB if large else 5000)
     store.put(f"{root}/k", data)
-    before = descriptors()
+    before = open_files()
     real, calls = getattr(os, call), []
 
     def failing(*args):
@@ -255,7 +251,7 @@ def test_an_error_of_the_device(store, root, tmp_path, monkeypatch, call, large)
     with pytest.raises(StorageError, match="Input/output error"):
         store.get(f"{root}/k") if call == "preadv" else store.put(f"{root}/new", data)
     assert len(calls) <= 6, "parts were begun after the error"
-    assert descriptors() == before
+    assert open_files() == before
     assert [path.name for path in tmp_path.iterdir()] == ["k"]
     monkeypatch.undo()
     assert store.get(f"{root}/k").to_pybytes() == data
@@ -409,10 +405,10 @@ def test_a_full_disk_is_found_before_much_is_written(store, root, tmp_path, monk
 
 
 @pytest.mark.parametrize("call", ["preadv", "pwrite"])
-def test_an_interrupt_does_not_wait_for_the_device(store, root, tmp_path, monkeypatch, call):
+def test_an_interrupt_does_not_wait_for_the_device(store, root, tmp_path, monkeypatch, call, open_files):
     """Ctrl-C leaves a read or write that hangs; what it goes on to do later hits nobody."""
     store.put(f"{root}/k", content(20 * MIB))
-    before = descriptors()
+    before = open_files()
     inside, release = threading.Barrier(lanes.LANES + 1), threading.Event()
     real = getattr(os, call)
 
@@ -437,7 +433,7 @@ def test_an_interrupt_does_not_wait_for_the_device(store, root, tmp_path, monkey
         if thread.name.startswith("s3dlio-direct"):
             thread.join(60)
     assert data.to_pybytes() == content(20 * MIB)
-    assert descriptors() == before
+    assert open_files() == before
 
 
 @pytest.mark.parametrize("kind", [DirectStore, LocalStore])

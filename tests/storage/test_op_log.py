@@ -14,7 +14,6 @@ import sys
 import threading
 import uuid
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -360,16 +359,16 @@ def test_where_no_file_can_be_made(tmp_path):
     assert active_op_log() is None
 
 
-def test_a_disk_that_is_full_from_the_start(path, monkeypatch):
+def test_a_disk_that_is_full_from_the_start(path, monkeypatch, open_files):
     def full(descriptor, data):
         raise OSError(28, "No space left on device")
 
-    before = len([*Path("/proc/self/fd").iterdir()])
+    before = open_files()
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", full)
         with pytest.raises(StorageError, match="No space left"), op_log(path):
             pass
-    assert len([*Path("/proc/self/fd").iterdir()]) == before
+    assert open_files() == before
     assert active_op_log() is None
     with op_log(path):
         pass

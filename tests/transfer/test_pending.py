@@ -3,7 +3,6 @@
 import datetime as dt
 import os
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -18,12 +17,8 @@ def names(folder):
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
-def descriptors():
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
-
-
-def test_parts_in_any_order(tmp_path):
-    before = descriptors()
+def test_parts_in_any_order(tmp_path, open_files):
+    before = open_files()
     pending = PendingDownload(str(tmp_path / "new" / "file"))
     assert names(tmp_path) == []
     pending.write_at(3, memoryview(b"def"))
@@ -34,13 +29,13 @@ def test_parts_in_any_order(tmp_path):
     assert (tmp_path / "new" / "file").read_bytes() == b"abcdef"
     assert (tmp_path / "new" / "file").stat().st_mtime == TIME.timestamp()
     assert names(tmp_path) == ["file"]
-    assert descriptors() == before
+    assert open_files() == before
     pending.discard()
     assert names(tmp_path) == ["file"]
 
 
-def test_nothing_is_left_of_a_dropped_one(tmp_path):
-    before = descriptors()
+def test_nothing_is_left_of_a_dropped_one(tmp_path, open_files):
+    before = open_files()
     (tmp_path / "file").write_bytes(b"old")
     pending = PendingDownload(str(tmp_path / "file"))
     pending.write_at(0, memoryview(b"new"))
@@ -48,7 +43,7 @@ def test_nothing_is_left_of_a_dropped_one(tmp_path):
     pending.discard()
     assert names(tmp_path) == ["file"]
     assert (tmp_path / "file").read_bytes() == b"old"
-    assert descriptors() == before
+    assert open_files() == before
     with pytest.raises(Stopped):
         pending.write_at(0, memoryview(b"late"))
     with pytest.raises(Stopped):
@@ -62,9 +57,9 @@ def test_dropped_before_the_first_byte(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_dropped_while_a_part_is_written(tmp_path, monkeypatch):
+def test_dropped_while_a_part_is_written(tmp_path, monkeypatch, open_files):
     """The descriptor stays open for the thread that still writes: it must not hit a file opened meanwhile."""
-    before = descriptors()
+    before = open_files()
     pending = PendingDownload(str(tmp_path / "file"))
     inside, go_on = threading.Event(), threading.Event()
     pwrite = os.pwrite
@@ -80,10 +75,10 @@ def test_dropped_while_a_part_is_written(tmp_path, monkeypatch):
     assert inside.wait(30)
     pending.discard()
     assert names(tmp_path) == []
-    assert descriptors() == before + 1
+    assert len(open_files()) == len(before) + 1
     go_on.set()
     writer.join(30)
-    assert descriptors() == before
+    assert open_files() == before
     assert names(tmp_path) == []
 
 
