@@ -133,6 +133,9 @@ from s3dlio.transfer import (
     open as open,  # noqa: A004  # as above
 )
 from s3dlio.transfer import (
+    put as put,
+)
+from s3dlio.transfer import (
     put_bytes_async as put_bytes_async,
 )
 from s3dlio.transfer import (

@@ -17,12 +17,12 @@ FLOORS = [
     "errors",
     "uri",
     "arrays",
+    "generate",
     "concurrency",
     "storage",
     "reading",
     "transfer",
     "formats",
-    "generate",
     "datasets",
     "loader",
     "checkpoint",
@@ -30,7 +30,7 @@ FLOORS = [
     "cli",
     "testing",
 ]
-BESIDE = {"formats": {"storage", "reading"}, "checkpoint": {"loader", "datasets"}, "generate": {"storage", "reading"}}
+BESIDE = {"formats": {"storage", "reading"}, "checkpoint": {"loader", "datasets"}}
 ADAPTERS = {"s3dlio_torch": "torch", "s3dlio_tf": "tensorflow", "s3dlio_jax": "jax"}
 FRAMEWORKS = {"torch", "tensorflow", "keras", "jax", "jaxlib", "flax", "lightning", "transformers"}
 THREADS = {"threading", "queue", "multiprocessing", "concurrent", "_thread"}

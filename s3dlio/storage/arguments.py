@@ -20,7 +20,7 @@ from s3dlio.uri import shown
 if TYPE_CHECKING:
     from s3dlio.storage.protocol import BufferLike
 
-__all__ = ["check_key", "check_range", "check_size_hint", "directory", "payload", "target"]
+__all__ = ["check_key", "check_mode", "check_range", "check_size_hint", "directory", "payload", "target"]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _REFUSED = frozenset({"", ".", ".."})
@@ -55,6 +55,12 @@ def directory(prefix: str, uri: str) -> str:
     if not base:
         return ""
     return check_key(base, "list", uri) + "/"
+
+
+def check_mode(mode: str, uri: str) -> None:
+    """Raise OptionError for another mode than those of ``PutMode``: a misspelled "create" must not overwrite."""
+    if mode not in {"overwrite", "create"}:
+        raise OptionError(f"put {shown(uri)}: mode is {mode!r}, expected 'overwrite' or 'create'.", field="mode")
 
 
 def check_range(start: int, end: int, uri: str) -> None:

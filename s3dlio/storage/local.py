@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from s3dlio.errors import ClosedError, StorageError
-from s3dlio.storage.arguments import check_key, check_range, check_size_hint, directory, payload, target
+from s3dlio.storage.arguments import check_key, check_mode, check_range, check_size_hint, directory, payload, target
 from s3dlio.storage.listing import batches, from_nanoseconds
 from s3dlio.storage.posix import OpenFile, PendingFile, opened, walk
 from s3dlio.storage.protocol import ObjectMeta
@@ -103,6 +103,7 @@ class LocalStore:
         """As ``Store.put``. Makes missing directories. Two fsyncs, which is most of what a small put costs."""
         uri = self.uri(key)
         with self._verb("put", key, reading=False) as path:
+            check_mode(mode, uri)
             view = memoryview(payload(data, "put", uri)).cast("B")
             pending = self._pending(path)
             try:

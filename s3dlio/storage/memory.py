@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from s3dlio.errors import ClosedError
-from s3dlio.storage.arguments import check_key, check_range, check_size_hint, directory, payload, target
+from s3dlio.storage.arguments import check_key, check_mode, check_range, check_size_hint, directory, payload, target
 from s3dlio.storage.arrow.filesystem import store_filesystem
 from s3dlio.storage.listing import batches
 from s3dlio.storage.protocol import ObjectMeta
@@ -106,6 +106,7 @@ class MemoryStore:
         self._check_open("put")
         uri = self.uri(key)
         check_key(key, "put", uri, reading=False)
+        check_mode(mode, uri)
         new = _Object(payload(data, "put", uri).to_pybytes(), next(_VERSIONS), dt.datetime.now(dt.UTC))
         if mode == "overwrite":
             self._objects[key] = new

@@ -88,6 +88,13 @@ class ChangesSuite:
         assert caught.value.uri == store.uri(key)
         assert raw.read(key) == b"first"
 
+    def test_a_misspelled_mode_touches_nothing(self, store: Store, raw: RawObjects, key: str) -> None:
+        """It might have meant not to overwrite."""
+        store.put(key, b"first")
+        with pytest.raises(OptionError, match="mode is 'creat'"):
+            store.put(key, b"second", mode="creat")  # type: ignore[arg-type]  # what is tested
+        assert raw.read(key) == b"first"
+
     def test_create_fails_on_an_empty_object(self, store: Store, raw: RawObjects, key: str) -> None:
         """An object without bytes is an object."""
         raw.write(key, b"")

@@ -11,6 +11,7 @@ from s3dlio.transfer.aio import (
 from s3dlio.transfer.copy import copy
 from s3dlio.transfer.download import download
 from s3dlio.transfer.files import ObjectOutput, open  # noqa: A004  # the name is a contract
+from s3dlio.transfer.fill import put
 from s3dlio.transfer.many import get_many, put_many, stat_many
 from s3dlio.transfer.result import TransferProgress, TransferResult
 from s3dlio.transfer.upload import upload
@@ -26,6 +27,7 @@ __all__ = [
     "get_many",
     "get_many_async",
     "open",
+    "put",
     "put_bytes_async",
     "put_many",
     "put_many_async",

@@ -25,7 +25,7 @@ import pyarrow.fs as pafs
 
 from s3dlio.concurrency import in_main_thread
 from s3dlio.errors import ClosedError, StorageError
-from s3dlio.storage.arguments import check_range, check_size_hint, directory, payload, target
+from s3dlio.storage.arguments import check_mode, check_range, check_size_hint, directory, payload, target
 from s3dlio.storage.arrow.client import make_filesystem
 from s3dlio.storage.arrow.errors import read_failure, translating_arrow
 from s3dlio.storage.arrow.read import read_into
@@ -144,6 +144,7 @@ class ArrowStore:
     def put(self, key: str, data: BufferLike, *, mode: PutMode = "overwrite") -> ObjectMeta:
         """As ``Store.put``. One request up to 10 MiB, parts of 10 MiB above; one more for ``mode="create"``."""
         with self._verb("put", key, reading=False) as filesystem:
+            check_mode(mode, self.uri(key))
             view = payload(data, "put", self.uri(key))
             if mode == "create" and filesystem.get_file_info(self.path(key)).is_file:
                 raise exists("put", self.uri(key))

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from s3dlio.concurrency import Event, wait_for
 from s3dlio.errors import ClosedError, OptionError, StorageError
-from s3dlio.storage.arguments import check_size_hint, directory, payload
+from s3dlio.storage.arguments import check_mode, check_size_hint, directory, payload
 from s3dlio.storage.arrow.filesystem import store_filesystem
 from s3dlio.storage.configuration.container import Container
 from s3dlio.storage.multi.balance import Balancer
@@ -154,6 +154,7 @@ class MultiEndpointStore:
 
     def put(self, key: str, data: BufferLike, *, mode: PutMode = "overwrite") -> ObjectMeta:
         """As ``Store.put``."""
+        check_mode(mode, self.uri(key))
         view = payload(data, "put", self.uri(key))
         # One object for all endpoints: it knows what an attempt at another one may have made.
         call = Create(key, view) if mode == "create" else lambda store: store.put(key, view)

@@ -17,7 +17,7 @@ import obstore
 import pyarrow as pa
 
 from s3dlio.errors import AccessError, ClosedError, NotFoundError, OptionError, ShortReadError, StorageError
-from s3dlio.storage.arguments import check_range, check_size_hint, directory, payload, target
+from s3dlio.storage.arguments import check_mode, check_range, check_size_hint, directory, payload, target
 from s3dlio.storage.arrow.filesystem import store_filesystem
 from s3dlio.storage.configuration.container import Container
 from s3dlio.storage.native.client import make_client
@@ -134,6 +134,7 @@ class NativeStore:
             OptionError: mode is "create" and there are more than 5 GiB, which no provider takes in one request.
         """
         with self._verb("put", key, reading=False, create=mode == "create") as client:
+            check_mode(mode, self.uri(key))
             view = payload(data, "put", self.uri(key))
             if mode == "create" or view.size <= PART_BYTES:
                 self._check_create(key, view.size)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from s3dlio.errors import AccessError, ExistsError, NotFoundError, PreconditionError, StorageError, ThrottledError
-from s3dlio.storage.arguments import check_range, payload, target
+from s3dlio.storage.arguments import check_mode, check_range, payload, target
 from s3dlio.storage.object_read import get_clipped
 from s3dlio.storage.requests.policy import Limit, Requests, RequestStatistics, Verb
 from s3dlio.storage.spool import set_aside
@@ -99,6 +99,7 @@ class ResilientStore:
 
     def put(self, key: str, data: BufferLike, *, mode: PutMode = "overwrite") -> ObjectMeta:
         """As ``Store.put``."""
+        check_mode(mode, self.uri(key))
         view = payload(data, "put", self.uri(key))
         limit = self._limit(view.size)
         if view.is_mutable and self._requests.detaches(limit):
