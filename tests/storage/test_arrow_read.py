@@ -85,6 +85,8 @@ def file_of(save, *arguments):
         b"\xff" * 1000,
         b"a line\n" * 9,
         "Größe, 大きさ, размер".encode(),
+        "Россия".encode(),
+        "with love \u2764\ufe0f".encode(),
         json.dumps([{"key": 1}] * 9).encode(),
         file_of(np.save, np.linspace(-1, 1, 999, dtype=np.float32)),
         file_of(np.save, np.arange(-500, 500)),
@@ -92,7 +94,7 @@ def file_of(save, *arguments):
         gzip.compress(b"abc", mtime=0),
         file_of(lambda memory: parquet.write_table(pa.table({"x": [1, 2]}), memory)),
     ],
-    ids=["zeros", "ones", "text", "utf-8", "json", "floats", "integers", "npz", "gzip", "parquet"],
+    ids=["zeros", "ones", "text", "utf-8", "cyrillic", "emoji", "json", "floats", "integers", "npz", "gzip", "parquet"],
 )
 def test_what_files_end_with_costs_one_read(data):
     file = File(data)
