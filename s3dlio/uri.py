@@ -20,6 +20,7 @@ __all__ = ["SCHEMES", "Uri", "shown"]
 SCHEMES = ("s3", "gs", "az", "abfss", "file", "direct", "memory", "http", "https")
 
 _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*):/{0,2}")
+_CONTROL = re.compile(r"[\0-\x1f\x7f]")
 _LOCAL = ("file", "direct")
 _WEB = ("http", "https")
 
@@ -58,7 +59,7 @@ class Uri:
         absolute ``file`` URIs.
 
         Raises:
-            OptionError: an unknown scheme, or a bucket or host that is missing.
+            OptionError: an unknown scheme, a bucket or host that is missing, a bucket with a line break or the like.
         """
         if isinstance(text, Uri):
             return text
@@ -85,6 +86,11 @@ class Uri:
         if not container:
             raise OptionError(
                 f"parse {raw!r}: no bucket, expected {scheme}://bucket/key. Add the bucket's name.",
+                field="uri",
+            )
+        if _CONTROL.search(container + account):  # the line break of a file's line, most of the time
+            raise OptionError(
+                f"parse {raw!r}: a control character in the bucket's name, expected none. Strip the line's end.",
                 field="uri",
             )
         return cls(scheme, container, key.lstrip("/"), account)

@@ -68,6 +68,14 @@ def test_refused(text):
     assert caught.value.field == "uri"
 
 
+@pytest.mark.parametrize("text", ["s3://bucket\n", "gs://buc\tket/k", "abfss://c@acc\n.dfs.core.windows.net/k"])
+def test_a_line_break_in_a_bucket(text):
+    """A line of a file of URIs, most of the time. obstore panics at it."""
+    with pytest.raises(OptionError, match=r"a control character in the bucket's name, .* Strip") as caught:
+        Uri.parse(text)
+    assert caught.value.field == "uri"
+
+
 def test_a_uri_is_parsed_as_itself():
     uri = Uri("s3", "b", "k")
     assert Uri.parse(uri) is uri

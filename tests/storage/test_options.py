@@ -263,6 +263,35 @@ def test_control_characters(field, value):
     assert value not in str(caught.value)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9000", "https://host/account"])
+def test_a_line_break_after_an_endpoint(url, end):
+    """obstore panics at it, too."""
+    with pytest.raises(OptionError, match=r"endpoint_url has a line break .* at its end") as caught:
+        StorageOptions(endpoint_url=url + end)
+    assert caught.value.field == "endpoint_url"
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("AccountName=a\nb;AccountKey=aGlkZGVu", "account_name"),
+        ("AccountName=acc;AccountKey=aGlk\nZGVu", "account_key"),
+        ("AccountName=acc;SharedAccessSignature=sv=1&sig=hid\nden", "sas_token"),
+    ],
+)
+def test_a_line_break_inside_a_part_of_a_connection_string(text, field):
+    with pytest.raises(OptionError, match=f"{field} has a line break .* inside") as caught:
+        StorageOptions(connection_string=text)
+    assert caught.value.field == field
+    assert "den" not in str(caught.value)
+
+
+def test_line_breaks_between_the_parts_of_a_connection_string():
+    options = StorageOptions(connection_string="AccountName=acc;\n AccountKey=aGlkZGVu;\n")
+    assert (options.account_name, options.account_key) == ("acc", "aGlkZGVu")
+
+
 @pytest.mark.parametrize("region", ["us east 1", "eu/west", "süd", "a:1"])
 def test_a_region_that_is_none(region):
     with pytest.raises(OptionError, match=r"region is '.*', expected a name such as us-east-1") as caught:

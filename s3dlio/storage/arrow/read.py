@@ -14,8 +14,8 @@ __all__ = ["read_into"]
 
 _MARK = bytes.fromhex("c1f5 8d9b fae3 91f7 b5cd 8bf9 a7ed 8ff5")
 """Content that ends as the mark does costs a second small read, so its last byte is one that no UTF-8, padding,
-trailer of a file format or floating-point number of usual size ends with. A constant one, so that the number of requests depends on
-what is read and on nothing else. A longer mark changes nothing."""
+trailer of a file format or floating-point number of usual size ends with. A constant one, so that the number of
+requests depends on what is read and on nothing else. A longer mark changes nothing."""
 
 
 def read_into(file: Any, view: memoryview, start: int) -> int:

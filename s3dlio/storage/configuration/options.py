@@ -126,7 +126,12 @@ class StorageOptions:
         self._check_types()
         if self.connection_string is not None:
             self._fill(read_connection_string(self.connection_string))
+        for field in _TEXTS:
+            if field != "connection_string":  # may have line breaks between its parts, which count by now
+                check_characters(f"storage options: {field}", field, getattr(self, field) or "")
         self._check_endpoints()
+        if self.region is not None and re.fullmatch(r"[\w.-]*", self.region, re.ASCII) is None:  # part of a host's name
+            raise _illegal("region", self.region, "a name such as us-east-1")
         if bool(self.access_key_id) != bool(self.secret_access_key):
             missing = "secret_access_key" if self.access_key_id else "access_key_id"
             raise OptionError(
@@ -170,13 +175,8 @@ class StorageOptions:
 
     def _check_types(self) -> None:
         for field in _TEXTS:
-            value = getattr(self, field)
-            if not isinstance(value, str | None):
-                raise _illegal(field, value, "text")
-            if value is not None and field != "connection_string":  # may have line breaks between its parts
-                check_characters(f"storage options: {field}", field, value)
-        if self.region is not None and re.fullmatch(r"[\w.-]*", self.region, re.ASCII) is None:  # part of a host's name
-            raise _illegal("region", self.region, "a name such as us-east-1")
+            if not isinstance(getattr(self, field), str | None):
+                raise _illegal(field, getattr(self, field), "text")
         for field in _FILES:
             value = getattr(self, field)
             if isinstance(value, os.PathLike):
@@ -287,6 +287,7 @@ def _shown(field: str, value: object) -> str:
 def _check_url(field: str, url: str) -> None:
     """Raise OptionError unless ``url`` is the base of a server's URLs, and holds no secret."""
     legal = "http://host:port or https://host"
+    check_characters(f"storage options: {field}", field, url)  # ``urlsplit`` drops them
     try:
         parts = urlsplit(url)
         port = parts.port  # raises for what is no port
