@@ -57,7 +57,7 @@ def payload(
         distinct = size if dedup == 1 else min(size, max(1, round(blocks / dedup)) * _BLOCK_BYTES)
         content = _compressible(distinct, compress, _generator(seed, index))
         if distinct < size:
-            content = np.resize(content, size)
+            content = _repeated(content, size)
     content.flags.writeable = False
     return content
 
@@ -74,6 +74,18 @@ def _compressible(size: int, compress: float, generator: np.random.SFC64) -> np.
     random = _random_share(tail, compress)
     content[size - tail :][:random] = _random_bytes(random, generator)
     return content
+
+
+def _repeated(content: np.ndarray[Any, np.dtype[np.uint8]], size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """As ``numpy.resize``, which makes whole repetitions first: nearly two of them for a few bytes more than one."""
+    result = np.empty(size, np.uint8)
+    filled = content.size
+    result[:filled] = content
+    while filled < size:  # twice as many each time, and always whole repetitions
+        count = min(filled, size - filled)
+        result[filled : filled + count] = result[:count]
+        filled += count
+    return result
 
 
 def _random_share(size: int, compress: float) -> int:

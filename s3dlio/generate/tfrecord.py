@@ -6,6 +6,7 @@ Source: TensorFlow's core/lib/io/record_writer.h for the records, core/example/e
 
 from __future__ import annotations
 
+import io
 import struct
 from typing import TYPE_CHECKING
 
@@ -61,10 +62,11 @@ def tfrecord(
         size - records * _OVERHEAD_BYTES, seed=seed, index=index, kind=kind, compress=compress, dedup=dedup
     ).data
     each = _RECORD_BYTES - _OVERHEAD_BYTES
-    pieces: list[bytes] = []
+    memory = io.BytesIO()  # no list of pieces, which would be the content once more
     for number in range(records):
-        pieces += _record(bytes(content[number * each : (number + 1) * each if number < records - 1 else None]))
-    return b"".join(pieces)
+        end = (number + 1) * each if number < records - 1 else None
+        memory.writelines(_record(bytes(content[number * each : end])))
+    return memory.getvalue()
 
 
 def _record(data: bytes) -> list[bytes]:

@@ -59,7 +59,7 @@ def directory(prefix: str, uri: str) -> str:
 
 def check_mode(mode: str, uri: str) -> None:
     """Raise OptionError for another mode than those of ``PutMode``: a misspelled "create" must not overwrite."""
-    if mode not in {"overwrite", "create"}:
+    if mode not in ("overwrite", "create"):
         raise OptionError(f"put {shown(uri)}: mode is {mode!r}, expected 'overwrite' or 'create'.", field="mode")
 
 

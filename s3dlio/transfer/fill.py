@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
+import operator
 import time
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, SupportsIndex, TypeAlias, get_args
 
 from s3dlio import generate
 from s3dlio.errors import OptionError
+from s3dlio.storage.arguments import check_mode
 from s3dlio.transfer.conveyor import Conveyor, Piece, check_in_flight
 from s3dlio.transfer.result import TransferResult
 from s3dlio.transfer.side import Side
@@ -80,14 +83,19 @@ def put(
         StorageError: the first request that failed. What was stored before stays.
     """
     began = time.perf_counter()
-    _check_count("num", num)
-    _check_count("size", size)
+    num, size = _count("num", num), _count("size", size)
     check_in_flight("put", max_in_flight)
-    names = _names(template, num)
     make = functools.partial(
-        _maker(object_type), size, compress=_ratio("compress", compress_factor), dedup=_ratio("dedup", dedup_factor)
+        _maker(object_type),
+        size,
+        compress=_ratio("compress", compress_factor, object_type),
+        dedup=_ratio("dedup", dedup_factor, object_type),
     )
+    if seed is not None:
+        _check_seed(seed)
+    names = _names(template, num)
     with Side.of(prefix, storage_options=storage_options, filesystem=filesystem) as target:
+        check_mode(mode, target.uri(target.key))
         if seed is None:
             digest = hashlib.blake2b(target.uri(target.key.rstrip("/")).encode(), digest_size=8).digest()
             seed = int.from_bytes(digest, "little")
@@ -122,9 +130,9 @@ def _maker(object_type: ObjectType) -> Callable[..., BufferLike]:
     )
 
 
-def _check_count(field: str, value: object) -> None:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return
+def _count(field: str, value: object) -> int:
+    if isinstance(value, SupportsIndex) and not isinstance(value, bool) and operator.index(value) >= 0:
+        return operator.index(value)
     found = type(value).__name__ if isinstance(value, bytes | bytearray | memoryview) else repr(value)
     raise OptionError(
         f"put: {field} is {found}, expected a whole number >= 0. put generates objects; data of your own goes to "
@@ -133,10 +141,21 @@ def _check_count(field: str, value: object) -> None:
     )
 
 
-def _ratio(name: str, value: object) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 1:
-        return value
-    raise OptionError(f"put: {name}_factor is {value!r}, expected a ratio of 1 or more.", field=f"{name}_factor")
+def _check_seed(seed: object) -> None:
+    if isinstance(seed, SupportsIndex) and not isinstance(seed, bool) and 0 <= operator.index(seed) < 1 << 64:
+        return
+    raise OptionError(f"put: seed is {seed!r}, expected a whole number from 0 to 2**64 - 1, or None.", field="seed")
+
+
+def _ratio(name: str, value: object, object_type: ObjectType) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 1 <= value < math.inf:
+        raise OptionError(f"put: {name}_factor is {value!r}, expected a ratio of 1 or more.", field=f"{name}_factor")
+    if object_type == "zeros" and value != 1:
+        raise OptionError(
+            f"put: {name}_factor is {value!r} for zeros, expected 1. Zeros always compress; use another object_type.",
+            field=f"{name}_factor",
+        )
+    return value
 
 
 def _names(template: str, num: int) -> list[str]:

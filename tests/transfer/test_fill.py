@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 import zlib
 
 import h5py
@@ -146,10 +147,17 @@ def test_none(prefix):
         ({"object_type": "tfrecord", "size": 46}, "size", "size 46, expected at least 47"),
         ({"compress_factor": 0.5}, "compress_factor", "0.5, expected a ratio of 1 or more"),
         ({"dedup_factor": "2"}, "dedup_factor", "'2', expected a ratio"),
-        ({"object_type": "zeros", "compress_factor": 2}, "compress", "expected 1"),
+        ({"object_type": "zeros", "compress_factor": 2}, "compress_factor", "2 for zeros, expected 1.*object_type"),
+        ({"compress_factor": float("inf")}, "compress_factor", "inf, expected a ratio"),
         ({"max_in_flight": 0}, "max_in_flight", "max_in_flight is 0"),
         ({"mode": "creat"}, "mode", "mode is 'creat'"),
-        ({"seed": -1}, "seed", "got -1"),
+        ({"num": 0, "mode": "creat"}, "mode", "mode is 'creat'"),
+        ({"mode": ["create"]}, "mode", "mode is "),
+        ({"seed": -1}, "seed", "seed is -1, expected a whole number from 0"),
+        ({"seed": 1 << 64}, "seed", "seed is 18446744073709551616"),
+        ({"num": 0, "seed": 1.5}, "seed", "seed is 1.5"),
+        ({"seed": "7"}, "seed", "seed is '7'"),
+        ({"seed": True}, "seed", "seed is True"),
     ],
 )
 def test_bad_values(prefix, arguments, field, words):
@@ -157,6 +165,26 @@ def test_bad_values(prefix, arguments, field, words):
         s3dlio.put(prefix, **{"num": 1, "template": "{}", "size": 100, **arguments})
     assert caught.value.field == field
     assert not s3dlio.list(prefix)
+
+
+def test_numbers_of_numpy(prefix):
+    result = s3dlio.put(prefix, np.int64(2), size=np.uint8(200), seed=np.uint64(7))
+    assert repr(result).startswith("TransferResult(objects=2, bytes=400,")
+    assert made(prefix)["object_1"] == generate.payload(200, seed=7, index=1).tobytes()
+
+
+@pytest.mark.parametrize("ratio", [1, 1.01])
+@pytest.mark.parametrize("object_type", ["random", "npy", "npz", "hdf5", "tfrecord"])
+def test_memory_of_an_object(object_type, ratio):
+    """What the budget counts on."""
+    make, size = getattr(generate, "payload" if object_type == "random" else object_type), 8 << 20
+    make(2000, seed=1, index=0)  # what is loaded when first used
+    tracemalloc.start()
+    try:
+        make(size, seed=1, index=0, compress=ratio, dedup=ratio)
+        assert tracemalloc.get_traced_memory()[1] < (fill._HELD + 0.2) * size
+    finally:
+        tracemalloc.stop()
 
 
 def test_without_h5py(prefix, monkeypatch):
