@@ -20,6 +20,7 @@ SPELLINGS = {
     "pass anonymous=True for public objects": "pass --anonymous for public objects",
     "Use backend='native'": "Use --backend native",
     "use backend='native'": "use --backend native",
+    "Use backend='arrow'": "Use --backend arrow",
     "list with backend='arrow'": "list with --backend arrow",
     "read them with backend='arrow'": "read them with --backend arrow",
     "expected a free key (mode='create')": "expected a free key (--create)",

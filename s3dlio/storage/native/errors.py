@@ -74,8 +74,12 @@ def translating_native(
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # of no module that can be imported, and no Exception
             raise
-        failure = Failure(text=f"obstore panicked ({_one_line(str(error))})")
-        raise storage_error(failure, operation, uri, container, etag=etag, create=create) from error
+        raise StorageError(
+            f"{operation} {uri}: obstore panicked ({_one_line(str(error))}), expected an answer. "
+            "Use backend='arrow', which does without it.",
+            uri=uri,
+            operation=operation,
+        ) from error
 
 
 def _unnameable(operation: str, uri: str, key: str) -> StorageError:
