@@ -299,6 +299,13 @@ def test_a_region_that_is_none(region):
     assert caught.value.field == "region"
 
 
+@pytest.mark.parametrize("field", sorted(AWS_FIELDS))
+def test_a_provider_whose_keys_are_no_text(field):
+    with pytest.raises(OptionError, match=f"credentials: {field} is bytes, expected text") as caught:
+        Credentials(**{"access_key_id": "id", "secret_access_key": "s", field: b"hidden"})
+    assert "hidden" not in str(caught.value)
+
+
 def test_control_characters_from_a_provider():
     with pytest.raises(OptionError, match=r"credentials: session_token has a line break .* at its end"):
         Credentials(access_key_id="id", secret_access_key="s", session_token="hidden\n")

@@ -1,3 +1,5 @@
+import traceback
+
 import pytest
 
 from s3dlio.errors import AccessError, OptionError
@@ -112,6 +114,17 @@ def test_a_credential_process_that_is_no_command_line(home, tmp_path):
     found = StorageOptions.from_env("s3", home, profile="p")
     with pytest.raises(OptionError, match=r"profile 'p': its credential_process cannot be split .*Mend the quotes"):
         found.credential_provider()
+
+
+def test_a_credential_process_whose_key_has_a_line_break(home, tmp_path):
+    (tmp_path / ".aws" / "keys").write_text(
+        '{"Version": 1, "AccessKeyId": "id", "SecretAccessKey": "hidden\\n", "SessionToken": "hidden"}'
+    )
+    (tmp_path / ".aws" / "config").write_text(f"[profile p]\ncredential_process = cat {tmp_path}/.aws/keys\n")
+    found = StorageOptions.from_env("s3", home, profile="p")
+    with pytest.raises(AccessError, match=r"'cat' gave unusable credentials: secret_.* a line break") as caught:
+        found.credential_provider()
+    assert "hidden" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_what_a_process_prints_is_not_in_the_traceback(home, tmp_path):

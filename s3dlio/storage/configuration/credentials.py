@@ -39,7 +39,7 @@ class Credentials:
     """One set of S3 credentials.
 
     Raises:
-        OptionError: a key is empty, or ``expires_at`` has no time zone.
+        OptionError: a key is empty, no text, or has a line break or the like; or ``expires_at`` has no time zone.
     """
 
     access_key_id: str
@@ -55,7 +55,11 @@ class Credentials:
             if not getattr(self, field):
                 raise OptionError(f"credentials: {field} is empty, expected a key. Check its source.", field=field)
         for field in ("access_key_id", "secret_access_key", "session_token"):
-            check_characters(f"credentials: {field}", field, getattr(self, field) or "")
+            value = getattr(self, field)
+            if not isinstance(value, str | None):
+                found = type(value).__name__
+                raise OptionError(f"credentials: {field} is {found}, expected text. Check its source.", field=field)
+            check_characters(f"credentials: {field}", field, value or "")
         if self.expires_at is not None and self.expires_at.tzinfo is None:
             raise OptionError(
                 f"credentials: expires_at is {self.expires_at}, expected a time with a zone. Use datetime.now(UTC).",

@@ -233,6 +233,8 @@ def _ask_process(name: str, command: str) -> Credentials:
             session_token=said.get("SessionToken"),
             expires_at=None if until is None else dt.datetime.fromisoformat(until),
         )
+    except OptionError as error:  # shows no key
+        raise failed(f"gave unusable {str(error).partition(',')[0]}") from error
     except (ValueError, KeyError, TypeError, AttributeError):
         # Not "from": the parser's error holds the answer, and so the keys.
         raise failed("said something else") from None
