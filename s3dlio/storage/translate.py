@@ -28,6 +28,7 @@ __all__ = ["changed", "exists", "naming", "no_object", "past_end", "replaced", "
 
 _READING = frozenset({"get", "get_clipped", "get_into", "get_range", "head"})
 """Verbs by which others are done."""
+_WRITING = frozenset({"put", "open_writer", "close"})
 
 
 class naming:  # noqa: N801 - a block, as ``contextlib.suppress``; a generator would cost 1 us more for each object
@@ -124,6 +125,12 @@ def translating_os(operation: str, uri: str) -> Iterator[None]:
     except StorageError:
         raise
     except (FileNotFoundError, IsADirectoryError) as error:
+        if isinstance(error, IsADirectoryError) and operation in _WRITING:
+            raise StorageError(
+                f"{operation} {uri}: a directory has this name, expected a file or nothing there. Choose another name.",
+                uri=uri,
+                operation=operation,
+            ) from error
         raise no_object(operation, uri) from error
     except NotADirectoryError as error:
         raise NotFoundError(

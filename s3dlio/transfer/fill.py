@@ -55,7 +55,7 @@ def put(
 ) -> TransferResult:
     """Generate ``num`` objects of ``size`` bytes each, and store them. ``put_bytes`` stores data of your own.
 
-    The objects differ from each other and from those below other prefixes; the same call makes the same bytes again.
+    The objects differ from each other and from those of other prefixes and templates; the same call makes the same bytes again.
 
     Args:
         prefix: URI of a directory of any scheme that can be written, or a path.
@@ -69,7 +69,7 @@ def put(
         max_in_flight: objects at the same time, >= 1; a thread each.
         compress_factor: size of the content divided by its compressed size, >= 1.
         dedup_factor: blocks of 4 KiB of the content divided by distinct ones, >= 1.
-        seed: of the content, 0 to 2**64 - 1. None: one of the prefix.
+        seed: of the content, 0 to 2**64 - 1. None: one of the prefix and the template.
         mode: "overwrite", or "create" to fail where an object exists.
         progress: as ``copy``.
         storage_options: as ``open_store``.
@@ -97,7 +97,7 @@ def put(
     with Side.of(prefix, storage_options=storage_options, filesystem=filesystem) as target:
         check_mode(mode, target.uri(target.key))
         if seed is None:
-            digest = hashlib.blake2b(target.uri(target.key.rstrip("/")).encode(), digest_size=8).digest()
+            digest = hashlib.blake2b(target.uri(target.below(template)).encode(), digest_size=8).digest()
             seed = int.from_bytes(digest, "little")
         conveyor = Conveyor(progress, objects=num, size=num * size)
 

@@ -141,6 +141,16 @@ def test_what_is_no_file(store, root, tmp_path):
     assert names(store, root) == []
 
 
+def test_a_directory_where_a_file_is_needed(store, root, tmp_path):
+    store.put(f"{root}/a/b", b"1")
+    with pytest.raises(StorageError, match=r"put file:///.*/a: a directory has this name, expected a file") as caught:
+        store.put(f"{root}/a", b"2")
+    assert not isinstance(caught.value, NotFoundError)
+    with pytest.raises(StorageError, match="a directory has this name"), store.open_writer(f"{root}/a") as writer:
+        writer.write(b"2")
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "b"]
+
+
 def test_a_file_where_a_directory_is_needed(store, root):
     store.put(f"{root}/file", b"1")
     with pytest.raises(StorageError, match=r"file"):

@@ -92,6 +92,9 @@ def test_the_same_call_makes_the_same_bytes(tmp_path):
     first = made(tmp_path / "a")
     s3dlio.put(tmp_path / "b", 3, size=100)
     assert not {*first.values()} & {*made(tmp_path / "b").values()}, "validation data is not training data"
+    s3dlio.put(tmp_path / "a", 3, "val_{}", size=100)
+    assert len({*made(tmp_path / "a").values()}) == 6
+    s3dlio.delete(f"{tmp_path}/a", recursive=True)
     s3dlio.put(f"{tmp_path}/a/", 3, size=100)
     assert made(tmp_path / "a") == first
     s3dlio.put(tmp_path / "c", 3, size=100, seed=7)
