@@ -55,8 +55,8 @@ def put(
 ) -> TransferResult:
     """Generate ``num`` objects of ``size`` bytes each, and store them. ``put_bytes`` stores data of your own.
 
-    The objects differ from each other and from those of other prefixes and templates; the same call makes the same bytes
-    again.
+    The objects differ from each other and from those of other prefixes and templates; the same call makes the same
+    bytes again.
 
     Args:
         prefix: URI of a directory of any scheme that can be written, or a path.
