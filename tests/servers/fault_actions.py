@@ -6,6 +6,7 @@ Each function here returns an action. A test may write its own: any function of 
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import TYPE_CHECKING, TypeAlias
 
 from .http_wire import Response
@@ -38,19 +39,22 @@ def status(code: int, error: str = "", *, headers: dict[str, str] | None = None,
         code: the HTTP status.
         error: the server's own code; by default S3's for 403, 429, 500 and 503.
         headers: further ones, such as ``{"Retry-After": "1"}``.
-        body: instead of the XML document that names ``error``. A HEAD gets none.
+        body: instead of the document that names ``error``: XML, or JSON on Google's interface of that name. A HEAD
+            gets none.
     """
     error = error or _ERRORS.get(code, "InternalError")
     document = f"<?xml version='1.0' encoding='UTF-8'?><Error><Code>{error}</Code><Message>injected</Message></Error>"
-    content = document.encode() if body is None else body
+    said = [{"domain": "global", "reason": error, "message": "injected"}]
+    json_document = json.dumps({"error": {"code": code, "message": "injected", "errors": said}})
     sent = [("x-ms-error-code", error), *(headers or {}).items()]
 
     def act(exchange: Exchange) -> None:
         # A HEAD's answer with a type and no content ends the process that uses pyarrow's Azure client (pyarrow 26): its
         # SDK parses the nothing as XML, and nobody catches what it throws. Real servers send none.
-        more = ("Content-Length", "0") if exchange.method == "HEAD" else ("Content-Type", "application/xml")
+        kind, content = ("json", json_document) if "/storage/v1/" in exchange.path else ("xml", document)
+        more = ("Content-Length", "0") if exchange.method == "HEAD" else ("Content-Type", f"application/{kind}")
         exchange.reach()
-        exchange.answer(Response(code, [*sent, more], content))
+        exchange.answer(Response(code, [*sent, more], content.encode() if body is None else body))
 
     return act
 

@@ -88,12 +88,15 @@ class FaultProxy(Server):
         upstream: a running server: moto, radosgw, Azurite or any other. It stays its owner's.
         certificate: speak TLS with this file (certificate and key, PEM; ``certificates.make_certificate``). The
             upstream is still asked in plain HTTP.
+        latency_s: every answer comes so much later than the request, as on a network.
 
     ``upstream`` itself is the side channel: what a test does there is neither counted nor broken.
     """
 
-    def __init__(self, upstream: Server, *, certificate: Path | None = None) -> None:
+    def __init__(self, upstream: Server, *, certificate: Path | None = None, latency_s: float = 0.0) -> None:
         self.upstream = upstream
+        self._latency_s = latency_s
+        self._stopping = threading.Event()
         self.name, self.cannot = upstream.name, upstream.cannot
         self.scheme, self.region, self.container = upstream.scheme, upstream.region, upstream.container
         self.access_key, self.secret_key = upstream.access_key, upstream.secret_key
@@ -129,6 +132,7 @@ class FaultProxy(Server):
         Raises:
             BaseException: what went wrong in the proxy itself, if something did.
         """
+        self._stopping.set()
         self.clear()
         listener, self._listener = self._listener, None
         if listener is not None:
@@ -197,6 +201,8 @@ class FaultProxy(Server):
         def record(status: int) -> None:
             log[number] = seen._replace(status=status)
 
+        if self._latency_s:
+            self._stopping.wait(self._latency_s)
         exchange = Exchange(method, path, query, request, connection, record)
         if action is not None and rule is not None:
             exchange.reached, exchange.released = rule.reached, rule._ended

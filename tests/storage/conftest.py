@@ -7,8 +7,9 @@ import pytest
 
 from s3dlio.storage import open_store
 
+from ..conftest import S3_SERVERS
 from ..servers.faults import FaultProxy
-from .raw_objects import RawAzureByArrow, RawAzureByObstore, RawS3
+from .raw_objects import RawAzureByArrow, RawAzureByObstore, RawGoogle, RawS3
 
 ENGINES = ["native", "arrow"]
 
@@ -27,10 +28,24 @@ class FaultyBucket:
     backend: str
     lists: str
     """Pattern of a listing's query."""
+    goes_on: str = "continuation-token"
+    """Pattern of the query of its second page."""
+    reads: str = ""
+    """Pattern of the query of a GET that reads an object's bytes."""
+    looks: dict = dataclasses.field(default_factory=lambda: {"method": "GET"})
+    """What ``fail`` and ``count`` need for the first request of each read of a range that can tell its version."""
+    found_by: int = 0
+    """How many such requests find an object's version and size before its ranges are read."""
+
+    @property
+    def google_by_arrow(self):
+        """Whether Google's own client is at work, by the JSON interface; see test_faults_google."""
+        return self.proxy.scheme == "gs" and self.backend == "arrow"
 
     def open(self, **overrides):
         """The store of the bucket through the proxy, by ``backend``, with short timeouts."""
-        return open_store(self.uri(), **{"backend": self.backend, **QUICK, **overrides})
+        nobody = {"anonymous": True} if self.proxy.scheme == "gs" else {}  # also at an endpoint of a test's own
+        return open_store(self.uri(), **{"backend": self.backend, **nobody, **QUICK, **overrides})
 
     def open_patiently(self):
         """For counting: on a busy machine a short timeout makes one request two."""
@@ -68,6 +83,7 @@ def faulty(proxied_s3_server, backend):
                 ("azurite_server", "native"),
             ]
         ),
+        *(pytest.param(("google_server", engine), id=f"google_server-{engine}") for engine in ENGINES),
     ]
 )
 def faulty_anywhere(request, monkeypatch, clean_environment):
@@ -77,16 +93,42 @@ def faulty_anywhere(request, monkeypatch, clean_environment):
     and certificates: what can be said of it stands in test_faults_azure.
     """
     server, engine = request.param
-    with FaultProxy(request.getfixturevalue(server)) as proxy:
+    with proxy_of(request.getfixturevalue(server)) as proxy:
         for name, value in proxy.environment.items():
             monkeypatch.setenv(name, value)
         with contextlib.closing(make(proxy, engine)) as bucket:
             yield bucket
 
 
+@pytest.fixture(params=[*S3_SERVERS, "google_server"])
+def faulty_buckets(request, backend, monkeypatch, clean_environment):
+    """As ``faulty``, on Google besides."""
+    with proxy_of(request.getfixturevalue(request.param)) as proxy:
+        for name, value in proxy.environment.items():
+            monkeypatch.setenv(name, value)
+        with contextlib.closing(make(proxy, backend)) as bucket:
+            yield bucket
+
+
+def proxy_of(server):
+    """A new proxy in front of ``server``.
+
+    Google's own client pauses for 1 to 2 s after a failure that comes within ``_GOOGLE_RETRY``, as none does on a
+    network.
+    """
+    return FaultProxy(server, latency_s=0.015 if server.scheme == "gs" else 0.0)
+
+
 def make(proxy, backend):
     name = proxy.new_container()
+    look = {} if backend == "native" else {"looks": {"method": "HEAD"}, "found_by": 1}
     if proxy.scheme == "az":
         raw = (RawAzureByArrow if backend == "native" else RawAzureByObstore)(proxy.upstream, name)
-        return FaultyBucket(proxy, name, raw, backend, "comp=list")
-    return FaultyBucket(proxy, name, RawS3(proxy.upstream, name), backend, "list-type=2")
+        return FaultyBucket(proxy, name, raw, backend, "comp=list", **look)
+    if proxy.scheme == "gs":
+        raw = RawGoogle(proxy.upstream, name)
+        if backend == "native":
+            return FaultyBucket(proxy, name, raw, backend, "list-type=2")
+        media = {"looks": {"method": "GET", "query": "alt=media"}, "found_by": 1}
+        return FaultyBucket(proxy, name, raw, backend, "prefix=", "pageToken", "alt=media", **media)
+    return FaultyBucket(proxy, name, RawS3(proxy.upstream, name), backend, "list-type=2", **look)

@@ -78,6 +78,11 @@ class RawS3:
                 return None
             raise
 
+    def delete(self, keys):
+        for start in range(0, len(keys), 900):
+            objects = [{"Key": key} for key in keys[start : start + 900]]
+            self.client.delete_objects(Bucket=self.bucket, Delete={"Objects": objects})
+
     def unfinished(self, prefix):
         found = self.client.list_multipart_uploads(Bucket=self.bucket).get("Uploads", [])
         return [upload["Key"] for upload in found if upload["Key"].startswith(prefix)]
@@ -99,6 +104,10 @@ class RawGoogle:
     def read(self, key):
         blob = self.bucket.blob(key)
         return blob.download_as_bytes() if blob.exists() else None
+
+    def delete(self, keys):
+        for key in keys:
+            self.bucket.delete_blob(key)
 
     def unfinished(self, prefix):
         answer = self.client._http.get(f"{self.client._connection.API_BASE_URL}/uploads")

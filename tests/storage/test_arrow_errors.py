@@ -9,10 +9,18 @@ from s3dlio.storage.configuration.container import Container
 
 S3 = Container("s3://bucket", "bucket", "http://h:1")
 AZURE = Container("az://box", "box")
+GOOGLE = Container("gs://bucket", "bucket")
 
 
 def aws(code, more=""):
     return OSError(f"When getting key 'k' in bucket 'bucket': AWS Error {code} during HeadObject operation: {more}")
+
+
+def google(name, more="", reason="", domain="global", status=None):
+    said = "" if status is None else f", http_status_code={status}"
+    metadata = f"{{gcloud-cpp.retry.function=ReadObject{said}}}"
+    info = f"error_info={{reason={reason}, domain={domain}, metadata={metadata}}}"
+    return OSError(f"google::cloud::Status({name}: Retry policy exhausted, with a last message of {more} {info})")
 
 
 def azure(code, more=""):
@@ -34,11 +42,31 @@ def azure(code, more=""):
         (S3, aws("SIGNATURE_DOES_NOT_MATCH"), AccessError, "SIGNATURE_DOES_NOT_MATCH"),
         (S3, PermissionError(errno.EACCES, "no"), AccessError, "access denied"),
         (
-            Container("gs://bucket", "bucket"),
+            GOOGLE,
             OSError("google::cloud::Status(INVALID_ARGUMENT: Could not create a OAuth2 access token to authenticate"),
             AccessError,
             "GOOGLE_APPLICATION_CREDENTIALS",
         ),
+        (GOOGLE, google("UNAVAILABLE", "no", "backendError", status=503), ThrottledError, r"\(backendError\)"),
+        (GOOGLE, google("UNAVAILABLE", "no", "rateLimitExceeded", status=429), ThrottledError, "fewer requests"),
+        (GOOGLE, google("UNAVAILABLE", "", "internalError", status=500), StorageError, "HTTP 500 .*retry later"),
+        (GOOGLE, google("UNAVAILABLE", "<html>"), StorageError, "UNAVAILABLE, expected success.*retry later"),
+        (GOOGLE, google("DATA_LOSS", "", "DATA_LOSS", "gcloud-cpp"), StorageError, "DATA_LOSS, .*retry later"),
+        (GOOGLE, google("INVALID_ARGUMENT", "", "required", status=400), StorageError, "HTTP 400 required"),
+        (GOOGLE, google("INVALID_ARGUMENT", "<html>"), StorageError, "HTTP 400 Bad Request, expected success.$"),
+        (GOOGLE, google("PERMISSION_DENIED", "", "forbidden", status=403), AccessError, "GOOGLE_APPLICATION"),
+        (GOOGLE, google("UNAUTHENTICATED", "<html>"), AccessError, "GOOGLE_APPLICATION"),
+        (GOOGLE, google("NOT_FOUND", "No such object: bucket/k", "notFound", status=404), NotFoundError, "no such obj"),
+        (
+            GOOGLE,
+            google("NOT_FOUND", "The specified bucket does not exist.", "notFound", status=404),
+            NotFoundError,
+            "bucket 'bucket' does not exist.*STORAGE_EMULATOR_HOST",
+        ),
+        (GOOGLE, google("UNAVAILABLE", "CURL error [6]=Couldn't resolve"), StorageTimeoutError, "no such host"),
+        (GOOGLE, google("UNAVAILABLE", "CURL error [7]=Couldn't connect"), StorageTimeoutError, "refused"),
+        (GOOGLE, google("UNAVAILABLE", "CURL error [18]=Transferred a partial file"), StorageTimeoutError, "broke"),
+        (GOOGLE, google("UNAVAILABLE", "CURL error [60]=SSL peer"), StorageTimeoutError, "trusted.* SSL_CERT_FILE"),
         (S3, aws("SLOW_DOWN"), ThrottledError, "fewer requests"),
         (S3, aws("UNKNOWN (HTTP status 503)"), ThrottledError, "503"),
         (S3, aws("UNKNOWN (HTTP status 416)"), ShortReadError, "ends before"),
@@ -78,7 +106,7 @@ def azure(code, more=""):
             AZURE,
             azure("", "Fail to get a new connection for: https://h. SSL peer certificate or SSH remote key was not OK"),
             StorageTimeoutError,
-            "is not trusted",
+            "is not trusted.* SSL_CERT_FILE",
         ),
         (S3, aws("NETWORK_CONNECTION", "curlCode: 28, Timeout was reached"), StorageTimeoutError, "no answer in time"),
         (S3, aws("NETWORK_CONNECTION", "curlCode: 56, Failure when receiving"), StorageTimeoutError, "broke"),
@@ -109,6 +137,14 @@ def test_what_the_user_reads(container, error, expected, words):
 def test_errors_of_the_tree_pass_through():
     with pytest.raises(ShortReadError, match=r"^mine$"), translating_arrow("get", "s3://b/k", S3):
         raise ShortReadError("mine")
+
+
+def test_a_request_that_googles_client_did_not_send():
+    """Its time was up before it began: repeated, and no attempt."""
+    failure = read_failure(
+        OSError("google::cloud::Status(DEADLINE_EXCEEDED: Retry policy exhausted before first request attempt)")
+    )
+    assert (failure.network, failure.attempts) == ("timeout", 0)
 
 
 def test_a_name_of_the_sdk_is_no_code_of_the_server():

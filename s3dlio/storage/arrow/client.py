@@ -36,8 +36,10 @@ _BUCKET_ATTEMPTS = 3
 """Requests that the SDK makes for a bucket. For objects it makes one: ``requests.remote`` repeats those, under the
 same rules as the native engine's. (The SDK knows no deadline: six attempts took up to 24 s where nobody listened.)"""
 
-_GOOGLE_RETRY = dt.timedelta(seconds=1)
-"""For how long Google's client repeats a request; 15 minutes by default, and 0 makes none at all."""
+_GOOGLE_RETRY = dt.timedelta(milliseconds=10)
+"""For how long Google's client repeats a request; 15 minutes by default, and 0 makes none at all. It looks before the
+first request, and after a failed one, which a pause of 1 to 2 s follows if time is left. So this is longer than a busy
+machine takes to begin, and shorter than servers take to answer: a failure is told at once."""
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 

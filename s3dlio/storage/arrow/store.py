@@ -28,6 +28,7 @@ from s3dlio.errors import ClosedError, StorageError
 from s3dlio.storage.arguments import check_mode, check_range, check_size_hint, directory, payload, target
 from s3dlio.storage.arrow.client import make_filesystem
 from s3dlio.storage.arrow.errors import read_failure, translating_arrow
+from s3dlio.storage.arrow.google import SKIPPED_BYTES, GoogleObject, open_object, version_of
 from s3dlio.storage.arrow.read import read_into
 from s3dlio.storage.configuration.container import Container
 from s3dlio.storage.listing import batches, from_nanoseconds
@@ -105,7 +106,7 @@ class ArrowStore:
 
     def head(self, key: str) -> ObjectMeta:
         """As ``Store.head``."""
-        with self._opened("head", key) as (_, meta):
+        with self._opened("head", key, reading=False) as (_, meta):
             return meta
 
     def get(self, key: str) -> pa.Buffer:
@@ -116,7 +117,7 @@ class ArrowStore:
     def get_range(self, key: str, start: int, end: int, *, etag: str | None = None) -> pa.Buffer:
         """As ``Store.get_range``. Two requests, three with ``etag``."""
         check_range(start, end, self.uri(key))
-        with self._opened("get_range", key) as (file, meta):
+        with self._opened("get_range", key, start) as (file, meta):
             self._check_version("get_range", meta, start, end, etag)
             data = self._read("get_range", key, file, start, end)
         self._check_unchanged("get_range", key, etag)
@@ -125,7 +126,7 @@ class ArrowStore:
     def get_clipped(self, key: str, start: int, end: int) -> tuple[ObjectMeta, pa.Buffer]:
         """As ``Store.get_clipped``. Two requests, or one where nothing lies at ``start``."""
         check_range(start, end, self.uri(key))
-        with self._opened("get", key) as (file, meta):
+        with self._opened("get", key, start) as (file, meta):
             return meta, self._read("get", key, file, start, max(start, min(end, meta.size)))
 
     def get_into(self, key: str, buffer: BufferLike, start: int = 0, *, etag: str | None = None) -> None:
@@ -134,9 +135,9 @@ class ArrowStore:
         view = target(buffer, uri)
         end = start + len(view)
         check_range(start, end, uri)
-        with self._opened("get_into", key) as (file, meta):
+        with self._opened("get_into", key, start) as (file, meta):
             self._check_version("get_into", meta, start, end, etag)
-            done = read_into(file, view, start) if end > start else 0
+            done = _read_into(file, view, start) if end > start else 0
             if done < len(view):
                 raise short("get_into", uri, start, end, done)
         self._check_unchanged("get_into", key, etag)
@@ -222,7 +223,7 @@ class ArrowStore:
         if start == end:  # Google refuses to seek to the end
             return pa.py_buffer(b"")
         data = pa.allocate_buffer(end - start)
-        done = read_into(file, memoryview(data).cast("B"), start)
+        done = _read_into(file, memoryview(data).cast("B"), start)
         if done < data.size:
             raise short(operation, self.uri(key), start, end, done)
         return pa.py_buffer(memoryview(data).toreadonly())
@@ -236,8 +237,8 @@ class ArrowStore:
 
     def _check_unchanged(self, operation: str, key: str, etag: str | None) -> None:
         """The object has its ``etag`` still: pyarrow cannot ask for it in the read itself."""
-        if etag is None:
-            return
+        if etag is None or (self._filesystem is not None and self._flat(self._filesystem)):
+            return  # on Google a read is one of a version
         with self._opened(operation, key) as (_, meta):
             if meta.etag != etag:
                 raise changed(operation, self.uri(key), etag)
@@ -269,19 +270,32 @@ class ArrowStore:
         )
 
     @contextlib.contextmanager
-    def _opened(self, operation: str, key: str) -> Iterator[tuple[Any, ObjectMeta]]:
-        """The object opened (one HEAD) and its metadata."""
-        with self._verb(operation, key) as filesystem, filesystem.open_input_file(self.path(key)) as file:
-            # Google's client reads the generation that the open saw, and fails where it has been replaced.
-            if file.closed:
-                raise replaced(operation, self.uri(key))
-            try:
-                yield file, self._meta(filesystem, key, file)
-            except FileNotFoundError as error:
-                raise replaced(operation, self.uri(key)) from error
+    def _opened(
+        self, operation: str, key: str, start: int = 0, *, reading: bool = True
+    ) -> Iterator[tuple[Any, ObjectMeta]]:
+        """The object opened (one HEAD) and its metadata, to read from ``start`` on if at all."""
+        with self._verb(operation, key) as filesystem:
+            if self._flat(filesystem) and start <= SKIPPED_BYTES:
+                with open_object(filesystem, self.path(key), reading=reading) as found:
+                    if found is None:
+                        raise replaced(operation, self.uri(key))
+                    file, (size, etag, mtime) = found
+                    yield file, ObjectMeta(key=key, size=size, etag=etag, mtime=mtime)
+                return
+            with filesystem.open_input_file(self.path(key)) as file:
+                # Google's client reads the generation that the open saw, and fails where it has been replaced.
+                if file.closed:
+                    raise replaced(operation, self.uri(key))
+                try:
+                    yield file, self._meta(filesystem, key, file)
+                except FileNotFoundError as error:
+                    raise replaced(operation, self.uri(key)) from error
 
     def _meta(self, filesystem: Any, key: str, file: Any) -> ObjectMeta:
         said = file.metadata() or {}
+        if self._flat(filesystem):
+            size, etag, mtime = version_of(said)
+            return ObjectMeta(key=key, size=size, etag=etag, mtime=mtime)
         etag, modified = said.get("ETag"), said.get("Last-Modified")
         if modified is not None:
             mtime = dt.datetime.fromisoformat(modified.decode())
@@ -346,6 +360,11 @@ class ArrowStore:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _read_into(file: Any, view: memoryview, start: int) -> int:
+    """Fill ``view`` from ``start`` on; how many bytes came."""
+    return file.read_into(view, start) if isinstance(file, GoogleObject) else read_into(file, view, start)
 
 
 def _make_parent(filesystem: Any, path: str) -> None:

@@ -30,8 +30,11 @@ _ACCESS = {
 _EXPIRED = {"expiredtoken", "expiredtokenexception", "tokenrefreshrequired", "expiredcredentials", "credentialsexpired"}
 _THROTTLED = {"slowdown", "throttling", "throttled", "toomanyrequests", "serverbusy", "serviceunavailable"}
 _NOT_IMPLEMENTED = 501
-_TROUBLE = {"internalerror"}
+_TROUBLE = {"internalerror", "unavailable", "internal", "aborted", "dataloss", "deadlineexceeded"}
+"""Amazon's, and gRPC's: Google's client says these where it does not say the status."""
 _REGION = {"authorizationheadermalformed", "permanentredirect", "illegallocationconstraint"}
+
+_TRUST = "Set ca_bundle (AWS_CA_BUNDLE) to a PEM file with its authority."
 
 _RIGHTS = {
     "list": "list", "delete": "delete", "copy": "read and write",
@@ -62,6 +65,8 @@ class Failure:
     """Requests made."""
     text: str = ""
     """One line for errors that have no better sentence; free of secrets."""
+    remedy: str = ""
+    """What to do about it, where the engine has no means for what is said otherwise."""
 
 
 def storage_error(
@@ -87,7 +92,7 @@ def _classify(
     if failure.network == "untrusted":
         return StorageTimeoutError(
             f"{operation} {uri}: the certificate of {container.endpoint or 'the endpoint'} is not trusted, expected "
-            "one of a known authority. Set ca_bundle (AWS_CA_BUNDLE) to a PEM file with its authority.",
+            f"one of a known authority. {failure.remedy or _TRUST}",
             uri=uri,
             operation=operation,
             retryable=False,
