@@ -166,7 +166,7 @@ def test_denied_is_not_expired(bucket):
 def test_no_such_host(bucket):
     began = time.monotonic()
     with (
-        bucket.open(endpoint_url="http://no-such-host.invalid", retry_deadline_s=5) as store,
+        bucket.open(endpoint_url="http://no-such-host.invalid", retry_deadline_s=1) as store,
         pytest.raises(StorageTimeoutError, match=r"no such host at http://no-such-host\.invalid") as caught,
     ):
         store.get("k")
@@ -238,7 +238,7 @@ def test_tls_spoken_to_a_plain_server(bucket):
     """The commonest cause is https:// written for http://."""
     url = bucket.proxy.endpoint_url.replace("http://", "https://")
     with (
-        bucket.open(endpoint_url=url, retry_deadline_s=3) as store,
+        bucket.open(endpoint_url=url, retry_deadline_s=1) as store,
         pytest.raises(StorageTimeoutError, match=r"no TLS connection"),
     ):
         store.get("k")
