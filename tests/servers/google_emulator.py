@@ -162,8 +162,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if path == "/":
             self.answer(200, b"")
             return
-        if path == "/uploads":  # for tests: the keys of uploads that have not ended
-            self.json([upload.key for upload in UPLOADS.values()])
+        if path == "/uploads":  # for tests: the keys of a bucket's uploads that have not ended
+            self.json([upload.key for upload in UPLOADS.values() if upload.bucket == self.query["bucket"]])
             return
         for pattern, handler in _ROUTES:
             if match := pattern.fullmatch(path):

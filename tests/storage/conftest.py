@@ -30,6 +30,8 @@ class FaultyBucket:
     """Pattern of a listing's query."""
     goes_on: str = "continuation-token"
     """Pattern of the query of its second page."""
+    parts: str = "partNumber=([2-9]|1.)"
+    """Pattern of the query of a PUT in the middle of an upload: of its second part and those behind it."""
     reads: str = ""
     """Pattern of the query of a GET that reads an object's bytes."""
     looks: dict = dataclasses.field(default_factory=lambda: {"method": "GET"})
@@ -129,6 +131,7 @@ def make(proxy, backend):
         raw = RawGoogle(proxy.upstream, name)
         if backend == "native":
             return FaultyBucket(proxy, name, raw, backend, "list-type=2")
-        media = {"looks": {"method": "GET", "query": "alt=media"}, "found_by": 1}
-        return FaultyBucket(proxy, name, raw, backend, "prefix=", "pageToken", "alt=media", **media)
+        media = {"reads": "alt=media", "looks": {"method": "GET", "query": "alt=media"}, "found_by": 1}
+        # Of its two PUTs, nearly all and the rest, the second one publishes.
+        return FaultyBucket(proxy, name, raw, backend, "includeTrailingDelimiter", "pageToken=.", "upload_id=", **media)
     return FaultyBucket(proxy, name, RawS3(proxy.upstream, name), backend, "list-type=2", **look)

@@ -110,7 +110,8 @@ class RawGoogle:
             self.bucket.delete_blob(key)
 
     def unfinished(self, prefix):
-        answer = self.client._http.get(f"{self.client._connection.API_BASE_URL}/uploads")
+        url = f"{self.client._connection.API_BASE_URL}/uploads?bucket={self.bucket.name}"
+        answer = self.client._http.get(url)
         return [key for key in answer.json() if key.startswith(prefix)]
 
     def close(self):
