@@ -2,8 +2,10 @@
 
 import contextlib
 import http.client
+import json
 import ssl
 import threading
+import time
 
 import pytest
 
@@ -179,3 +181,14 @@ def test_tls(moto_server, tmp_path):
             pytest.raises(ssl.SSLCertVerificationError),
         ):
             ask(connection, "GET", "/bucket")
+
+
+def test_an_error_in_the_words_of_the_interface(google_server):
+    """XML, or JSON where Google's paths say so; and an answer that comes as late as over a network."""
+    with FaultProxy(google_server, latency_s=0.05) as proxy, connected(proxy) as connection:
+        proxy.fail(status(403, "forbidden"), times=2)
+        assert b"<Code>forbidden</Code>" in ask(connection, "GET", "/bucket/key")[1]
+        began = time.monotonic()
+        said = json.loads(ask(connection, "GET", "/storage/v1/b/bucket/o/key")[1])["error"]
+        assert time.monotonic() - began >= 0.05
+    assert (said["code"], said["errors"][0]["reason"]) == (403, "forbidden")

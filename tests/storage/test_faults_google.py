@@ -23,6 +23,7 @@ from ..servers.faults import FaultProxy
 from .conftest import make, proxy_of
 
 BODY = bytes(range(256)) * 400
+MD5 = hashlib.md5(BODY).hexdigest()
 SKIPPED = 1 << 16
 """Instead of 8 MiB: where a range begins that a stream reads still."""
 
@@ -88,11 +89,29 @@ def test_the_etag_is_the_native_engines(google_environment):
     with open_store(f"gs://{name}", backend="native") as native, open_store(f"gs://{name}", backend="arrow") as arrow:
         native.put("k", BODY)
         (row,) = [row for page in native.list() for row in page.to_pylist()]
-        assert arrow.head("k").etag == row["etag"] == hashlib.md5(BODY).hexdigest()
+        assert arrow.head("k").etag == row["etag"] == MD5
         assert arrow.get_range("k", 3, 9, etag=row["etag"]).to_pybytes() == BODY[3:9]
         native.put("k", BODY[::-1])
         with pytest.raises(PreconditionError):
             arrow.get_range("k", 3, 9, etag=row["etag"])
+
+
+ONE_VERB = {
+    "head": (lambda store: store.head("k"), ["alt=media", ""]),
+    "get": (lambda store: store.get("k"), ["", "alt=media", ""]),
+    "get_range": (lambda store: store.get_range("k", 1, 5), ["", "alt=media", ""]),
+    "pinned": (lambda store: store.get_range("k", 1, 5, etag=MD5), ["", "alt=media", ""]),
+    "get_clipped": (lambda store: store.get_clipped("k", 0, 1 << 20), ["", "alt=media", ""]),
+}
+
+
+@pytest.mark.parametrize("verb", [*ONE_VERB])
+def test_requests_of_one_verb(bucket, verb):
+    call, expected = ONE_VERB[verb]
+    with bucket.open() as store:
+        call(store)
+    assert [seen.query for seen in bucket.proxy.requests] == expected
+    assert bucket.proxy.count("GET") == len(expected)
 
 
 @pytest.mark.parametrize("start", [0, 1, SKIPPED, SKIPPED + 1])

@@ -8,6 +8,7 @@ Weaker than the native engine where pyarrow has no means:
   pyarrow publishes what it has when it is left by an exception
 - listings have no ETag and arrive whole
 - pyarrow writes in place on local files, and on Azure makes an empty blob first: readers may see that meanwhile
+- on Google a range that begins beyond 8 MiB holds up all threads until its first byte comes (``google``)
 - deleting the last object of a directory leaves a directory marker, which listings leave out
 """
 
@@ -110,12 +111,12 @@ class ArrowStore:
             return meta
 
     def get(self, key: str) -> pa.Buffer:
-        """As ``Store.get``. Two requests."""
+        """As ``Store.get``. Two requests, on Google three."""
         with self._opened("get", key) as (file, meta):
             return self._read("get", key, file, 0, meta.size)
 
     def get_range(self, key: str, start: int, end: int, *, etag: str | None = None) -> pa.Buffer:
-        """As ``Store.get_range``. Two requests, three with ``etag``."""
+        """As ``Store.get_range``. Two requests, three with ``etag`` and on Google."""
         check_range(start, end, self.uri(key))
         with self._opened("get_range", key, start) as (file, meta):
             self._check_version("get_range", meta, start, end, etag)
@@ -124,7 +125,7 @@ class ArrowStore:
         return data
 
     def get_clipped(self, key: str, start: int, end: int) -> tuple[ObjectMeta, pa.Buffer]:
-        """As ``Store.get_clipped``. Two requests, or one where nothing lies at ``start``."""
+        """As ``Store.get_clipped``. Two requests, or one where nothing lies at ``start``; on Google three."""
         check_range(start, end, self.uri(key))
         with self._opened("get", key, start) as (file, meta):
             return meta, self._read("get", key, file, start, max(start, min(end, meta.size)))
