@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,8 @@ class GoogleServer(Server):
         self._processes.stop()
 
     def make_container(self, name: str) -> None:
-        self.client().create_bucket(name)
+        with contextlib.closing(self.client()) as client:
+            client.create_bucket(name)
 
     def client(self) -> Any:
         """Google's own client: it shares no code with the library."""
