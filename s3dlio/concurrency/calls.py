@@ -8,7 +8,7 @@ Guarantees:
 - threads are started when there is work for them; those of ``Calls`` end when there is none, those of ``in_order``
   with it
 - a future cancelled before its call began keeps it from running
-- ``close`` is idempotent, cancels what has not begun, and waits at most ``_GRACE_S`` for what has
+- ``close`` is idempotent, cancels what has not begun, and waits at most ``_GRACE_S`` for what has, however often called
 - used in a forked child, it raises ClosedError: its threads live in the parent
 """
 
@@ -63,6 +63,7 @@ class Calls:
         self._threads: set[threading.Thread] = set()
         self._idle = 0
         self._closed = False
+        self._patient_until = 0.0
         self._pid = os.getpid()
         # Reentrant: a garbage collection inside the lock may drop an iterator whose end calls close().
         self._work = threading.Condition(threading.RLock())
@@ -101,15 +102,18 @@ class Calls:
         if self._pid != os.getpid():
             return  # the lock may have been held by a thread that the fork left behind
         with self._work:
-            self._closed = True
+            if not self._closed:
+                self._closed = True
+                self._patient_until = (
+                    time.monotonic() + _GRACE_S
+                )  # for the exit of the process, too, which closes again
             running = tuple(self._threads)
             self._work.notify_all()
         self.drop()
-        deadline = time.monotonic() + _GRACE_S
         for thread in running:
             # One whose start() was interrupted by Ctrl-C may not be there yet; it finds the close flag.
             if thread is not threading.current_thread() and thread.is_alive():
-                thread.join(max(0.0, deadline - time.monotonic()))
+                thread.join(max(0.0, self._patient_until - time.monotonic()))
 
     def _start_thread(self) -> None:
         thread = threading.Thread(target=self._serve, name=f"s3dlio-{self._name}", daemon=True)

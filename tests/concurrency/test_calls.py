@@ -138,6 +138,21 @@ def test_the_machine_has_no_more_threads(monkeypatch):
         assert calls.submit(lambda: 1).result(30) == 1
 
 
+def test_a_second_close_does_not_wait_again(monkeypatch):
+    """The exit of the process closes what a ``with`` has closed: Ctrl-C is to end it within a second."""
+    waits, gauge = [], Gauge()
+    with Calls(threads=1, name="twice") as calls:
+        calls.submit(gauge)
+        gauge.wait_for(1)
+    (thread,) = running("twice")
+    monkeypatch.setattr(thread, "join", waits.append)
+    calls.close()
+    monkeypatch.undo()
+    gauge.leave.set()
+    thread.join(30)
+    assert waits == [0.0]
+
+
 def test_close_after_an_interrupt_in_the_middle_of_a_start(monkeypatch):
     """Ctrl-C may come between making a thread and its start."""
 
