@@ -15,12 +15,13 @@ from urllib.parse import unquote
 
 from s3dlio.errors import OptionError
 
-__all__ = ["SCHEMES", "Uri", "shown"]
+__all__ = ["CONTROL", "SCHEMES", "Uri", "shown"]
 
 SCHEMES = ("s3", "gs", "az", "abfss", "file", "direct", "memory", "http", "https")
 
 _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*):/{0,2}")
-_CONTROL = re.compile(r"[\0-\x1f\x7f]")
+CONTROL = re.compile(r"[\0-\x1f\x7f]")
+"""A control character: no key, bucket or header may hold one."""
 _LOCAL = ("file", "direct")
 _WEB = ("http", "https")
 
@@ -88,7 +89,7 @@ class Uri:
                 f"parse {raw!r}: no bucket, expected {scheme}://bucket/key. Add the bucket's name.",
                 field="uri",
             )
-        if _CONTROL.search(container + account):  # the line break of a file's line, most of the time
+        if CONTROL.search(container + account):  # the line break of a file's line, most of the time
             raise OptionError(
                 f"parse {raw!r}: a control character in the bucket's name, expected none. Strip the line's end.",
                 field="uri",

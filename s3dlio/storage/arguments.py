@@ -9,20 +9,18 @@ because the engines below disagree about such keys (one drops segments, one refu
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from s3dlio.errors import NotFoundError, OptionError
-from s3dlio.uri import shown
+from s3dlio.uri import CONTROL, shown
 
 if TYPE_CHECKING:
     from s3dlio.storage.protocol import BufferLike
 
 __all__ = ["check_key", "check_mode", "check_range", "check_size_hint", "directory", "payload", "target"]
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _REFUSED = frozenset({"", ".", ".."})
 
 
@@ -40,7 +38,7 @@ def check_key(key: str, operation: str, uri: str, *, reading: bool = True) -> st
             operation=operation,
             attempts=0,
         )
-    if _REFUSED.intersection(key.split("/")) or _CONTROL.search(key):
+    if _REFUSED.intersection(key.split("/")) or CONTROL.search(key):
         raise OptionError(
             f"{operation} {uri!r}: got the key {key!r}, expected path segments that are not empty, '.' or '..', "
             "without control characters. Rename the object.",

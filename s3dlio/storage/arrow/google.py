@@ -17,6 +17,7 @@ import contextlib
 import datetime as dt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from s3dlio.storage.arrow.read import fill
 from s3dlio.storage.listing import from_nanoseconds
 
 if TYPE_CHECKING:
@@ -49,22 +50,13 @@ class GoogleObject:
         """Fill ``view`` with the bytes from ``start`` on; how many of them came. To be called once."""
         if self._pass_over(start) < start:
             return 0
-        return self._fill(view)
+        return fill(self._stream, view)
 
     def _pass_over(self, size: int) -> int:
         chunk = memoryview(bytearray(min(size, _CHUNK_BYTES)))
         done = 0
         while done < size:
             count = self._stream.readinto(chunk[: size - done])
-            if count == 0:
-                break
-            done += count
-        return done
-
-    def _fill(self, view: memoryview) -> int:
-        done = 0
-        while done < len(view):
-            count = self._stream.readinto(view[done:])
             if count == 0:
                 break
             done += count

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["read_into"]
+__all__ = ["fill", "read_into"]
 
 _MARK = bytes.fromhex("c1f5 8d9b fae3 91f7 b5cd 8bf9 a7ed 8ff5")
 """Content that ends as the mark does costs a second small read, so its last byte is one that no UTF-8, padding,
@@ -37,6 +37,11 @@ def read_into(file: Any, view: memoryview, start: int) -> int:
 
 def _fill(file: Any, view: memoryview, start: int) -> int:
     file.seek(start)
+    return fill(file, view)
+
+
+def fill(file: Any, view: memoryview) -> int:
+    """Fill ``view`` from where ``file`` stands; how many bytes came before its end."""
     done = 0
     while done < len(view):
         count = file.readinto(view[done:])

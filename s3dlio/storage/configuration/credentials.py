@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import time
 from typing import TYPE_CHECKING, Protocol
 
 from s3dlio.errors import AccessError, OptionError, S3dlioError, StorageError
+from s3dlio.uri import CONTROL
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from s3dlio.uri import Uri
 
 __all__ = ["CredentialProvider", "Credentials", "EnvironmentCredentials", "NoCredentials", "due", "in_use", "renewed"]
-
-_CONTROL = re.compile(r"[\0-\x1f\x7f]")
 
 MARGIN_S = 60.0
 """Seconds before their end at which credentials are renewed: more than a request and the clocks' difference take.
@@ -72,8 +70,8 @@ class Credentials:
 
 def check_characters(what: str, field: str, value: str) -> None:
     """Raise OptionError for a line break or the like, which no header of a request can hold. Never shows ``value``."""
-    if _CONTROL.search(value) is not None:
-        where = "inside" if _CONTROL.search(value.rstrip()) else "at its end"
+    if CONTROL.search(value) is not None:
+        where = "inside" if CONTROL.search(value.rstrip()) else "at its end"
         raise OptionError(
             f"{what} has a line break or another control character {where}, expected none. "
             "Check the file or variable that it comes from.",
