@@ -22,7 +22,7 @@ from collections import deque
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
-from s3dlio.concurrency.signals import look_s
+from s3dlio.concurrency.signals import look_s, start
 from s3dlio.errors import ClosedError, OptionError
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class Calls:
             atexit.register(self.close)
         self._threads.add(thread)
         try:
-            thread.start()
+            start(thread)
         except RuntimeError:  # the machine has no more threads to give
             self._threads.discard(thread)
             if not self._threads:

@@ -23,7 +23,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from s3dlio.concurrency.exiting import die_by_interrupt, ended_by_interrupt
-from s3dlio.concurrency.signals import look_s
+from s3dlio.concurrency.signals import look_s, start
 from s3dlio.errors import ClosedError
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class Detached:
             inbox = crew.idle.pop()
         except IndexError:
             inbox = queue.SimpleQueue()
-            threading.Thread(target=_serve, args=(crew, inbox), name=f"s3dlio-{self._name}", daemon=True).start()
+            start(threading.Thread(target=_serve, args=(crew, inbox), name=f"s3dlio-{self._name}", daemon=True))
         inbox.put(job)
 
 

@@ -19,7 +19,7 @@ from multiprocessing.util import Finalize
 from threading import RLock, get_ident
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from s3dlio.concurrency.signals import look_s
+from s3dlio.concurrency.signals import look_s, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +71,7 @@ class Drain(Generic[T]):
         self._room = threading.Condition(self._lock)
         self._closing = threading.Lock()  # one caller of close() does the work, the others wait for it
         self._thread = threading.Thread(target=self._serve, name=f"s3dlio-{name}", daemon=True)
-        self._thread.start()
+        start(self._thread)
         self._at_exit = Finalize(None, self.close, exitpriority=_AFTER_CHILDREN)
 
     @property

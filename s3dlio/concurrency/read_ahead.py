@@ -22,7 +22,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from s3dlio.concurrency.signals import look_s
+from s3dlio.concurrency.signals import look_s, start
 from s3dlio.errors import ClosedError, OptionError
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class ReadAhead(Generic[G]):
         ]
         try:
             for thread in self._threads:
-                thread.start()
+                start(thread)
         except BaseException:  # the machine has no more threads to give, or Ctrl-C
             self._threads = [thread for thread in self._threads if thread.ident is not None]
             self.close()

@@ -7,10 +7,15 @@ another thread. So the main thread looks again from time to time while it waits.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from typing import TYPE_CHECKING
 
-__all__ = ["in_main_thread", "look_s", "wait_for"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["in_main_thread", "look_s", "start", "wait_for"]
 
 _LOOK_S = 0.2
 """Seconds between the main thread's looks for signals: Ctrl-C ends within 1 s, of which other waits take 0.65."""
@@ -29,7 +34,31 @@ def look_s() -> float | None:
 def wait_for(event: threading.Event, limit_s: float) -> bool:
     """As ``event.wait``: whether it is set, within ``limit_s`` seconds."""
     until = time.monotonic() + limit_s
-    while not event.wait(min(max(0.0, until - time.monotonic()), look_s() or limit_s)):
-        if time.monotonic() >= until:
-            return False
+    with _interrupts():
+        while not event.wait(min(max(0.0, until - time.monotonic()), look_s() or limit_s)):
+            if time.monotonic() >= until:
+                return False
     return True
+
+
+def start(thread: threading.Thread) -> None:
+    """As ``thread.start``, which waits for the thread's begin."""
+    with _interrupts():
+        thread.start()
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[None]:
+    """Let Ctrl-C out of a wait for an event as what it is.
+
+    One that comes while the wait takes its lock again becomes a RuntimeError of the lock (python/cpython#78667), which
+    no ``except KeyboardInterrupt`` sees. Or else the other thread gets that error, right after it has set the event; a
+    thread that was to begin has not then, and Python says so on stderr. Conditions with an RLock have no such moment.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        interrupt = error.__context__
+        if interrupt is None or isinstance(interrupt, Exception):
+            raise
+        raise interrupt from None

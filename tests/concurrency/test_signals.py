@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from s3dlio.concurrency import Detached, Drain, Race, ReadAhead, Throttle, in_main_thread
+from s3dlio.concurrency import Calls, Detached, Drain, Race, ReadAhead, Throttle, in_main_thread, wait_for
 from s3dlio.concurrency.calls import in_order
 
 
@@ -101,3 +101,58 @@ def test_a_signal_that_does_not_interrupt_the_wait(wait):
     assert not work.left, "the wait saw the signal only when what it waited for had ended"
     assert time.monotonic() - began < 10
     work.leave.set()
+
+
+def wait_for_an_event():
+    wait_for(threading.Event(), 5)
+
+
+def start_calls():
+    with Calls(threads=1, name="signals") as calls:
+        calls.submit(time.time)
+
+
+def start_reading():
+    ReadAhead(iter([]), threads=2, budget=1, max_groups=1, name="signals")
+
+
+def start_draining():
+    Drain(lambda _items: None, lambda: None, capacity=1, gather_s=0.0, name="signals")
+
+
+def start_a_race():
+    with Race(Detached("signals")) as running:
+        running.start(time.time)
+
+
+class Exit(SystemExit):
+    """What a handler may raise in place of KeyboardInterrupt."""
+
+
+@pytest.mark.parametrize("signalled", [KeyboardInterrupt, Exit])
+@pytest.mark.parametrize("wait", [wait_for_an_event, start_calls, start_reading, start_draining, start_a_race])
+def test_a_signal_while_a_wait_takes_its_lock_again(wait, signalled, monkeypatch):
+    """python/cpython#78667: the lock is not held then, and its release hides the interrupt."""
+    plain = threading.Event.wait
+
+    def interrupted(event, timeout=None):
+        if not in_main_thread():
+            return plain(event, timeout)
+        try:
+            raise signalled
+        finally:
+            event._cond.release()
+
+    with monkeypatch.context() as patch, pytest.raises(signalled) as caught:
+        patch.setattr(threading.Event, "wait", interrupted)
+        wait()
+    assert caught.value.__cause__ is None
+
+
+def test_an_error_of_a_start_that_no_signal_has_caused(monkeypatch):
+    def no_more(_thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_more)
+    with pytest.raises(RuntimeError, match="can't start"):
+        start_reading()

@@ -71,7 +71,8 @@ def interrupt(ends_at_once):
         took = time.monotonic() - began
         assert process.returncode == -signal.SIGINT, said
         assert "KeyboardInterrupt" in said
-        assert "Exception ignored" not in said, said
+        # Python says that of a thread whose start the signal has hit (python/cpython#78667).
+        assert "Exception ignored" not in said.replace("Exception ignored in thread started by", ""), said
         ends_at_once(took)
         return said
 
