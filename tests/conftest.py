@@ -28,6 +28,7 @@ from .servers.faults import FaultProxy
 from .servers.google import GoogleServer
 from .servers.moto import MotoServer
 from .servers.radosgw import RadosGateway
+from .threads import forget_older
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -145,6 +146,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
     for name, value in _NOBODY.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(autouse=True)
+def threads_of_this_test() -> None:
+    """What ``tests.threads`` counts."""
+    forget_older()
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ import s3dlio.checkpoint.blocks
 from s3dlio.checkpoint.blocks import BlockRead, Checksums, pieces, read_blocks, read_runs
 from s3dlio.errors import CheckpointError, StorageError
 
+from ..threads import all_ended
+
 
 @pytest.fixture(autouse=True, scope="module")
 def small_blocks():
@@ -158,6 +160,5 @@ def test_a_wrong_checksum_among_many_requests_is_found():
 
 
 def test_no_thread_outlives_the_load():
-    before = set(threading.enumerate())
     read_blocks(_Served(lambda _: None), _file_reads(np.zeros_like(_DATA)))
-    assert set(threading.enumerate()) <= before
+    assert all_ended()

@@ -12,6 +12,8 @@ from s3dlio.compat.rust_s3dlio import AsyncLoaderOptions
 from s3dlio.errors import NotFoundError, OptionError, StorageError
 from s3dlio.testing.faults import FaultyStore, fail_at
 
+from ..threads import all_ended, threads_begun
+
 OBJECTS = [f"object {n:02}".encode() * (n + 1) for n in range(10)]
 
 
@@ -30,7 +32,7 @@ def faulty(uri, opts, **faults):
 
 
 def fetching():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("s3dlio-fetch")]
+    return threads_begun("s3dlio-fetch")
 
 
 def collect(loader):
@@ -53,7 +55,7 @@ def test_batches_of_plain_bytes_in_order_the_last_one_short(uri, read):
     assert flat(batches) == OBJECTS
     assert all(type(batch) is list for batch in batches)
     assert all(type(data) is bytes for data in flat(batches))
-    assert fetching() == []
+    assert all_ended("s3dlio-fetch")
 
 
 def test_a_dataset_is_as_long_as_its_objects(uri):
@@ -80,7 +82,7 @@ def test_leaving_for_early_ends_the_threads(uri):
     for batch in s3dlio.create_async_loader(uri, {"batch_size": 1, "prefetch": 1}):
         assert batch == OBJECTS[:1]
         break
-    assert fetching() == []
+    assert all_ended("s3dlio-fetch")
 
 
 def test_leaving_async_for_early_ends_the_threads(uri):
@@ -90,12 +92,12 @@ def test_leaving_async_for_early_ends_the_threads(uri):
                 assert batch == OBJECTS[:1]
                 assert fetching() != []
                 break
-        assert fetching() == []
+        assert all_ended("s3dlio-fetch")
         async for _ in loader:  # closed by the event loop
             break
 
     asyncio.run(run(s3dlio.create_async_loader(uri, {"batch_size": 1, "prefetch": 1})))
-    assert fetching() == []
+    assert all_ended("s3dlio-fetch")
 
 
 def test_cancelling_a_wait_is_a_timeout_and_stops_the_reading(uri):
@@ -115,7 +117,7 @@ def test_cancelling_a_wait_is_a_timeout_and_stops_the_reading(uri):
     release.set()
     for thread in left:
         thread.join(10)
-    assert fetching() == []
+    assert all_ended("s3dlio-fetch")
     assert len(store.calls) == begun, "nothing was asked for after the cancellation"
 
 
@@ -160,7 +162,7 @@ def test_an_error_ends_the_pass_where_it_happened(uri, asynchronous):
         asyncio.run(run()) if asynchronous else loop()
     assert caught.value is injected
     assert seen == OBJECTS[:4]
-    assert fetching() == []
+    assert all_ended("s3dlio-fetch")
 
 
 def test_prefetch_bounds_the_objects_read_ahead(uri):

@@ -10,9 +10,11 @@ import pytest
 from s3dlio.concurrency.calls import Calls, in_order
 from s3dlio.errors import ClosedError, OptionError
 
+from ..threads import all_ended, threads_begun
+
 
 def running(name):
-    return [thread for thread in threading.enumerate() if thread.name == f"s3dlio-{name}"]
+    return threads_begun(f"s3dlio-{name}")
 
 
 class Gauge:
@@ -47,7 +49,7 @@ def test_results_and_errors_reach_the_caller():
             else:
                 with pytest.raises(ZeroDivisionError):
                     future.result(10)
-    assert running("results") == []
+    assert all_ended("s3dlio-results")
 
 
 def test_no_more_threads_than_allowed_and_none_when_idle():
@@ -60,9 +62,7 @@ def test_no_more_threads_than_allowed_and_none_when_idle():
     for future in futures:
         future.result(30)
     assert gauge.most == 3
-    for thread in running("bound"):
-        thread.join(30)
-    assert running("bound") == [], "an idle one has no threads"
+    assert all_ended("s3dlio-bound"), "an idle one has no threads"
     assert calls.submit(lambda: 5).result(30) == 5, "and starts new ones"
     calls.close()
 
@@ -173,7 +173,7 @@ def test_kept_threads_wait_for_more_until_close():
         assert calls.submit(functools.partial(int, n)).result(30) == n
     assert 1 <= len(running("keep")) <= 4
     calls.close()
-    assert running("keep") == []
+    assert all_ended("s3dlio-keep")
 
 
 def test_used_in_a_forked_child():
@@ -223,7 +223,7 @@ def test_in_order_whatever_ends_first():
 
     work = ((0, functools.partial(call, n)) for n in range(200))
     assert list(in_order(work, threads=4, name="order")) == list(range(200))
-    assert running("order") == []
+    assert all_ended("s3dlio-order")
 
 
 def test_work_is_taken_by_the_consumer_and_not_far_ahead():
@@ -318,7 +318,7 @@ def test_dropping_the_results_stops_the_work():
     results = in_order(((0, functools.partial(begun.append, n)) for n in range(1000)), threads=2, name="drop")
     next(results)
     results.close()
-    assert running("drop") == []
+    assert all_ended("s3dlio-drop")
     assert len(begun) <= 6
 
 
@@ -329,4 +329,4 @@ def test_an_error_of_the_source_comes_out():
 
     with pytest.raises(LookupError, match="source"):
         list(in_order(work(), threads=2, name="source"))
-    assert running("source") == []
+    assert all_ended("s3dlio-source")

@@ -11,6 +11,8 @@ import pytest
 from s3dlio.concurrency import Detached, Race, TooManyLeftError, in_main_thread
 from s3dlio.errors import ClosedError
 
+from ..threads import threads_begun
+
 
 def call(threads, function, limit_s=30):
     with Race(threads) as race:
@@ -19,7 +21,7 @@ def call(threads, function, limit_s=30):
 
 
 def threads_named(name):
-    return [thread for thread in threading.enumerate() if thread.name == f"s3dlio-{name}"]
+    return threads_begun(f"s3dlio-{name}")
 
 
 def ended(thread):

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from s3dlio.concurrency import ReadAhead
 from s3dlio.errors import ClosedError, OptionError
 
+from ..threads import all_ended, threads_begun
+
 WAIT_S = 20
 """Longer than any wait that succeeds; a test that reaches it has failed."""
 
@@ -64,20 +66,13 @@ def ahead(groups, *, threads=4, budget=10**9, max_groups=8):
 
 
 def ours():
-    return {thread for thread in threading.enumerate() if thread.name.startswith("s3dlio-test-")}
-
-
-def all_ended():
-    for thread in ours():
-        thread.join(WAIT_S)
-    return not ours()
+    return set(threads_begun("s3dlio-test-"))
 
 
 @pytest.fixture(autouse=True)
-def no_thread_is_left():
-    assert not ours()
+def no_thread_is_left(threads_of_this_test):
     yield
-    assert all_ended()
+    assert all_ended("s3dlio-test-")
 
 
 def test_groups_come_in_order_when_the_last_ends_first():
@@ -186,7 +181,7 @@ def test_an_error_comes_at_its_place_with_its_traceback_and_nothing_after_it():
     with pytest.raises(BrokenTaskError, match="3") as caught:
         next(reading)
     assert "run" in [entry.name for entry in caught.traceback]
-    assert all_ended()
+    assert all_ended("s3dlio-test-")
     with pytest.raises(ClosedError):
         next(reading)
 
@@ -271,7 +266,7 @@ def test_the_error_is_freed_with_its_frames():
     try:
         with contextlib.suppress(BrokenTaskError):
             next(reading)
-        assert all_ended()
+        assert all_ended("s3dlio-test-")
         assert held[0]() is None
     finally:
         gc.enable()
@@ -309,7 +304,7 @@ def test_close_is_idempotent_and_ends_waiting_threads():
     reading = ahead((Tasks(n) for n in itertools.count()), max_groups=2)
     next(reading)
     reading.close()
-    assert all_ended()
+    assert all_ended("s3dlio-test-")
     reading.close()
     with pytest.raises(ClosedError, match="closed"):
         next(reading)
@@ -323,7 +318,7 @@ def test_close_by_many_threads_at_once():
     for closer in closers:
         closer.join(WAIT_S)
     assert not any(closer.is_alive() for closer in closers)
-    assert all_ended()
+    assert all_ended("s3dlio-test-")
 
 
 def test_close_by_a_thread_that_is_taking_a_group():
@@ -345,14 +340,14 @@ def test_close_by_a_thread_that_is_taking_a_group():
     reading = ahead(late_source(), threads=2)
     started.set()
     assert closed.wait(WAIT_S)
-    assert all_ended()
+    assert all_ended("s3dlio-test-")
 
 
 def test_threads_end_with_the_last_group_without_close():
     groups = [Tasks(n) for n in range(3)]
     reading = ahead(groups)
     assert list(reading) == groups
-    assert all_ended()
+    assert all_ended("s3dlio-test-")
     reading.close()
 
 
@@ -368,7 +363,7 @@ def test_threads_that_cannot_be_started_leave_none_behind(monkeypatch):
     monkeypatch.setattr(threading.Thread, "start", start)
     with pytest.raises(RuntimeError, match="can't start new thread"):
         ahead(Tasks(n) for n in itertools.count())
-    assert all_ended()
+    assert all_ended("s3dlio-test-")
 
 
 def test_the_consumers_waiting_is_counted():

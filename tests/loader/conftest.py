@@ -2,13 +2,14 @@
 
 import io
 import itertools
-import threading
 
 import numpy as np
 import pytest
 
 import s3dlio
 from s3dlio.storage import MemoryStore
+
+from ..threads import all_ended
 
 _NAMES = itertools.count()
 
@@ -76,9 +77,6 @@ def labels():
 
 
 @pytest.fixture(autouse=True)
-def no_thread_is_left():
+def no_thread_is_left(threads_of_this_test):
     yield
-    for thread in threading.enumerate():
-        if thread.name.startswith("s3dlio-"):
-            thread.join(20)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("s3dlio-")]
+    assert all_ended()

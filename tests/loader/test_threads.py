@@ -13,24 +13,16 @@ from s3dlio import DataLoader
 from s3dlio.errors import ClosedError
 from s3dlio.testing.faults import FaultyStore
 
+from ..threads import all_ended, threads_begun
+
 WAIT_S = 20
-
-
-def ours():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("s3dlio-")]
-
-
-def all_ended():
-    for thread in ours():
-        thread.join(WAIT_S)
-    return not ours()
 
 
 def test_no_thread_before_the_first_iteration(labelled):
     loader = DataLoader(labelled(4).dataset(), batch_size=2)
     assert len(loader) == 2
     loader.state_dict()
-    assert not ours()
+    assert not threads_begun()
     loader.close()
 
 
@@ -88,7 +80,7 @@ def test_dropping_the_iterator_ends_the_threads(labelled):
     assert all_ended()
     iteration = iter(loader)
     next(iteration)
-    assert ours()
+    assert threads_begun()
     del iteration
     assert all_ended()
 

@@ -18,6 +18,8 @@ from s3dlio.reading import FetchOptions, Request, fetch
 from s3dlio.storage import MemoryStore
 from s3dlio.testing.faults import FaultyStore, fail_at
 
+from ..threads import all_ended, threads_begun
+
 _NAMES = itertools.count()
 
 
@@ -201,20 +203,19 @@ def test_a_source_that_fails_is_an_error_after_what_it_gave():
 
 
 def test_leaving_early_ends_the_threads():
-    before = set(threading.enumerate())
     ahead = fetch(memory(k=b"abc"), itertools.repeat(Request(key="k", end=3)), small())
     next(ahead)
-    assert set(threading.enumerate()) - before
+    assert threads_begun()
     ahead.close()
-    assert set(threading.enumerate()) <= before
+    assert all_ended()
 
 
 def test_dropping_it_ends_the_threads():
-    before = set(threading.enumerate())
     ahead = fetch(memory(k=b"abc"), itertools.repeat(Request(key="k", end=3)), small())
     next(ahead)
+    assert threads_begun()
     del ahead
-    assert set(threading.enumerate()) <= before
+    assert all_ended()
 
 
 def test_a_closed_one_is_no_end_of_the_data():
@@ -269,10 +270,9 @@ def test_no_more_threads_than_tasks(sizes, threads):
 
 
 def test_few_requests_start_few_threads():
-    before = set(threading.enumerate())
     with fetch(memory(k=b"abc"), [Request(key="k", end=3)] * 2, small(max_in_flight=50)) as ahead:
         next(ahead)
-        assert len(set(threading.enumerate()) - before) <= 2
+        assert len(threads_begun()) <= 2
 
 
 def test_max_ahead_counts_what_is_not_handed_over():

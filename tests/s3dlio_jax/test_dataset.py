@@ -3,7 +3,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import jax
@@ -15,6 +14,8 @@ import s3dlio
 import s3dlio_jax
 from s3dlio.errors import ClosedError, FormatError, NotFoundError, OptionError, StateError
 
+from ..threads import all_ended, threads_begun
+
 CORE = {"batch_size": 4, "shuffle": True, "seed": 1}
 OURS = {"global_batch_size": 4, "shuffle": True, "seed": 1}
 
@@ -24,7 +25,7 @@ def numbers(batches):
 
 
 def loader_threads():
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("s3dlio-loader")]
+    return [thread.name for thread in threads_begun("s3dlio-loader")]
 
 
 def run(code, **environment):
@@ -121,7 +122,7 @@ def test_close(digits):
         batches = iter(ours)
         next(batches)
         assert loader_threads()
-    assert loader_threads() == []
+    assert all_ended("s3dlio-loader")
     assert ours.state_dict()["position"] == 1
     with pytest.raises(ClosedError):
         next(batches)
@@ -135,7 +136,7 @@ def test_leaving_the_loop_ends_its_threads(digits):
         assert loader_threads()
         break
     gc.collect()
-    assert loader_threads() == []
+    assert all_ended("s3dlio-loader")
 
 
 @pytest.mark.parametrize(("options", "sizes"), [

@@ -3,7 +3,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,13 @@ import s3dlio
 import s3dlio_tf
 from s3dlio.errors import FormatError, NotFoundError, OptionError, StateError
 
+from ..threads import all_ended, threads_begun
+
 ORDER = {"batch_size": 4, "shuffle": True, "seed": 1}
 
 
 def loader_threads():
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("s3dlio-loader")]
+    return [thread.name for thread in threads_begun("s3dlio-loader")]
 
 
 def numbers(batches):
@@ -228,7 +229,7 @@ def test_an_abandoned_pass_ends_with_the_next_one_or_the_dataset(digits):
     assert len(loader_threads()) == len(first)
     del ours
     gc.collect()
-    assert loader_threads() == []
+    assert all_ended("s3dlio-loader")
 
 
 def test_the_interpreter_ends_with_a_pass_under_way(digits):

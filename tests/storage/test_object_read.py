@@ -8,6 +8,8 @@ from s3dlio.storage import MemoryStore
 from s3dlio.storage.object_read import PART_BYTES, PARTS_IN_FLIGHT, ObjectRead, get_clipped, read
 from s3dlio.testing.faults import FaultyStore
 
+from ..threads import all_ended
+
 SIZE = 5 * PART_BYTES + 7
 
 
@@ -88,7 +90,7 @@ def test_a_part_that_fails_ends_the_read(store):
 
     with pytest.raises(StorageError, match="injected"):
         read(FaultyStore(store, before=before), "x")
-    assert [t for t in threading.enumerate() if t.name == "s3dlio-get"] == []
+    assert all_ended("s3dlio-get")
 
 
 def test_parts_in_flight_are_bounded():

@@ -21,11 +21,12 @@ from s3dlio.transfer.aio import (
 )
 from s3dlio.transfer.many import put_many
 
+from ..threads import all_ended, threads_begun
+
 URIS = [f"memory://many/{n}" for n in range(500)]
 
 
-def working():
-    return [t for t in threading.enumerate() if t.name in {"s3dlio-async", "s3dlio-get", "s3dlio-put"}]
+THREADS = "s3dlio-async", "s3dlio-get", "s3dlio-put"
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_five_hundred_at_once_on_a_bounded_number_of_threads(five_hundred, misbe
 
     def before(_call):
         with changed:
-            most.append(len(working()))
+            most.append(len(threads_begun(*THREADS)))
             changed.notify_all()
         assert leave.wait(30)
 
@@ -100,9 +101,7 @@ def test_five_hundred_at_once_on_a_bounded_number_of_threads(five_hundred, misbe
 
     assert asyncio.run(run()) == [uri.encode() for uri in URIS]
     assert max(most) <= 64
-    for thread in working():
-        thread.join(30)
-    assert working() == []
+    assert all_ended(*THREADS)
 
 
 def test_cancelling_takes_effect_at_once_and_begins_nothing_more(five_hundred, misbehave):
@@ -130,10 +129,8 @@ def test_cancelling_takes_effect_at_once_and_begins_nothing_more(five_hundred, m
         faulty.calls.clear()
         asyncio.run(run(start))
         leave.set()
-        for thread in working():
-            thread.join(30)
+        assert all_ended(*THREADS)
         assert len(faulty.calls) <= 2 * 64, "those under way ended (a head and a range each), no other began"
-        assert working() == []
 
 
 def test_a_timeout_leaves_the_loop_usable(five_hundred, misbehave):
@@ -147,8 +144,7 @@ def test_a_timeout_leaves_the_loop_usable(five_hundred, misbehave):
 
     assert asyncio.run(run()) == URIS[1].encode()
     leave.set()
-    for thread in working():
-        thread.join(30)
+    assert all_ended(*THREADS)
 
 
 def test_the_first_error_ends_the_call(five_hundred, misbehave):

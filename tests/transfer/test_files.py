@@ -21,6 +21,8 @@ from s3dlio.testing.faults import FaultyStore
 from s3dlio.transfer.files import ObjectOutput, ObjectTextOutput
 from s3dlio.transfer.files import open as open_object
 
+from ..threads import all_ended
+
 MIB = 1 << 20
 LARGE = 9 * PART_BYTES + 123
 
@@ -43,10 +45,6 @@ def base(request, tmp_path, memory):
 def large(memory, content):
     memory.put("large", content)
     return "memory://many/large"
-
-
-def reading():
-    return [thread for thread in threading.enumerate() if thread.name == "s3dlio-read"]
 
 
 def test_write_and_read(base):
@@ -255,7 +253,7 @@ def test_reading_in_order_goes_ahead_and_stays_small(large, content, misbehave):
     ranges = [call for call in faulty.calls if call.verb == "get_range"]
     assert len({call.start for call in ranges}) == len(ranges), "nothing twice"
     assert len(ranges) < 20
-    assert reading() == []
+    assert all_ended("s3dlio-read")
 
 
 def test_reading_a_header_fetches_little(large, content, misbehave):
@@ -389,8 +387,7 @@ def test_closing_does_not_wait_for_what_is_stuck(large, misbehave):
     assert stuck.wait(30)
     file.close()
     leave.set()
-    for thread in reading():
-        thread.join(30)
+    assert all_ended("s3dlio-read")
 
 
 def test_a_forked_child_reads_on(large, content):

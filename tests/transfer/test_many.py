@@ -15,9 +15,9 @@ from s3dlio.testing.faults import fail_at
 from s3dlio.transfer.many import get_many, put_many, stat_many
 from s3dlio.uri import Uri
 
+from ..threads import all_ended
 
-def working():
-    return [t for t in threading.enumerate() if t.name in {"s3dlio-get", "s3dlio-put", "s3dlio-stat"}]
+THREADS = "s3dlio-get", "s3dlio-put", "s3dlio-stat"
 
 
 def test_over_containers_and_schemes_in_the_order_asked_for(memory, tmp_path, moto_environment):
@@ -38,7 +38,7 @@ def test_over_containers_and_schemes_in_the_order_asked_for(memory, tmp_path, mo
     stats = stat_many(iter(asked))
     assert [info["size"] for info in stats] == [len(data[uri]) for uri in asked]
     assert [info["etag"] for info in stats] == [objects.stat(uri)["etag"] for uri in asked]
-    assert working() == []
+    assert all_ended(*THREADS)
 
 
 def test_large_objects_are_not_in_memory_twice(tmp_path):
@@ -124,8 +124,7 @@ def test_the_first_failure_names_its_object_and_ends_the_call(memory, misbehave)
         get_many(uris, max_in_flight=4)
     assert caught.value is injected
     late.set()
-    for thread in working():
-        thread.join(30)
+    assert all_ended(*THREADS)
     assert len(faulty.calls) < 100
 
     with pytest.raises(NotFoundError, match="memory://many/none"):
