@@ -17,6 +17,7 @@ _NAMES_OF = {
         "create_async_loader",
         "create_async_loader_from_dataset",
         "create_dataset",
+        "read_npz",
     ),
     "datasets": (
         "Dataset",
@@ -125,6 +126,7 @@ __all__ = [
     "put_bytes_async",
     "put_many",
     "put_many_async",
+    "read_npz",
     "read_op_log",
     "stat",
     "stat_async",

@@ -22,6 +22,9 @@ from s3dlio.compat import (
 from s3dlio.compat import (
     create_dataset as create_dataset,
 )
+from s3dlio.compat import (
+    read_npz as read_npz,
+)
 from s3dlio.datasets import Dataset as Dataset
 from s3dlio.datasets import Last as Last
 from s3dlio.datasets import Manifest as Manifest
