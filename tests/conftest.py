@@ -4,7 +4,8 @@ Options:
 - ``--servers``: also run the tests marked ``servers`` (real servers). Without it they are deselected, and the
   header says so; with it a server that is not installed is an error.
 - ``--frameworks=torch,tf,jax``: run the tests of these. One that is not installed stops the run.
-- ``--quiet-machine``: hold what Ctrl-C ends to a second. Without it a loaded machine's limit holds.
+- ``--quiet-machine``: hold what Ctrl-C ends to a second, in which it must have cleaned up. Without it a loaded
+  machine's limit holds, and what it could not clean up it must have said.
 
 Guarantees: no test sees the developer's credentials or s3dlio settings, nor leaves its own to the next test.
 """
@@ -166,6 +167,12 @@ def ends_at_once(
         assert seconds < limit_s, f"ended after {seconds:.2f} s"
 
     return check
+
+
+@pytest.fixture
+def may_be_late(request: pytest.FixtureRequest) -> bool:
+    """Whether other work may keep a process from cleaning up in the time that it has after Ctrl-C. Then it says so."""
+    return not request.config.getoption("--quiet-machine")
 
 
 @pytest.fixture

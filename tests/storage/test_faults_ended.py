@@ -172,13 +172,14 @@ def press(interrupt):
 
 @slow_or_stuck
 @pytest.mark.parametrize("script", [WRITE, PUT], ids=["writer", "put"])
-def test_interrupt_of_a_multipart_upload(bucket, stuck, script, press):
+def test_interrupt_of_a_multipart_upload(bucket, stuck, script, press, may_be_late):
     """In the middle of it."""
     rule = bucket.proxy.fail(trouble, method="PUT", query=bucket.parts, times=None)
     with running(script, bucket.uri(), bucket.backend) as process:
         said = press(process, rule, stuck=stuck)
     told = "Parts of the upload may stay on the server" in said
-    check_upload(bucket, stuck=stuck, told=told)  # a loaded machine may be too slow to abort it; then it says so
+    assert not told or stuck or may_be_late, said
+    check_upload(bucket, stuck=stuck, told=told)
 
 
 def test_interrupt_of_a_small_put(bucket, interrupt):
@@ -192,7 +193,7 @@ def test_interrupt_of_a_small_put(bucket, interrupt):
 
 
 @slow_or_stuck
-def test_interrupt_of_upload(bucket, stuck, tmp_path, press):
+def test_interrupt_of_upload(bucket, stuck, tmp_path, press, may_be_late):
     (tmp_path / "file").write_bytes(os.urandom(PART) * PARTS)
     rule = bucket.proxy.fail(trouble, method="PUT", query=bucket.parts, times=None)
     with running(UPLOAD, bucket.uri(), bucket.backend, str(tmp_path / "file")) as process:
@@ -202,6 +203,7 @@ def test_interrupt_of_upload(bucket, stuck, tmp_path, press):
         "lifecycle rule of the bucket" if bucket.proxy.scheme == "gs" else "aws s3api list-multipart-uploads --bucket"
     )
     assert told == (f"{remedy} {bucket.name}" in said)
+    assert not told or stuck or may_be_late or bucket.backend == "arrow", said
     # The thread that writes may be between two parts, on a busy machine, and can then abort.
     assert told or not stuck or bucket.backend == "native", said
     check_upload(bucket, stuck=stuck, told=told)
@@ -234,27 +236,29 @@ def test_interrupt_of_download(bucket, stuck, tmp_path, press):
 
 
 @slow_or_stuck
-def test_interrupt_of_a_relay_to_a_disk(faulty, stuck, disk, press):
+def test_interrupt_of_a_relay_to_a_disk(faulty, stuck, disk, press, may_be_late):
     """At the object's third part, or one after it."""
     faulty.raw.write("old", os.urandom(3 * PART))
     rule = faulty.proxy.fail(trouble, method="GET", path="/old$", skip=2, times=None)
     with running(COPY, faulty.uri(), faulty.backend, f"direct://{disk}/new") as process:
         said = press(process, rule, stuck=stuck)
-    told = f"copy direct://{disk}/new: a write was still under way" in said  # on a busy disk
-    assert told == ("its temporary file may stay" in said)
+    told = f"copy direct://{disk}/new: a write was still under way" in said
+    assert not told or may_be_late, said
+    assert told == ("may stay" in said), said
     left = names(disk)
     assert left == [] or (told and [name.startswith(".s3dlio-") for name in left] == [True]), left
 
 
 @slow_or_stuck
-def test_interrupt_of_a_relay_to_a_server(faulty, stuck, press):
+def test_interrupt_of_a_relay_to_a_server(faulty, stuck, press, may_be_late):
     """Where its source is in trouble."""
     faulty.raw.write("old", os.urandom(4 * PART))
     rule = faulty.proxy.fail(trouble, method="GET", path="/old$", skip=5, times=None)
     target = faulty.proxy.new_container()
     with running(COPY, faulty.uri(), faulty.backend, f"{faulty.proxy.scheme}://{target}/new") as process:
         said = press(process, rule, stuck=stuck)
-    told = f"copy {faulty.proxy.scheme}://{target}/new: a request was still under way" in said  # on a busy server
+    told = f"copy {faulty.proxy.scheme}://{target}/new: a request was still under way" in said
+    assert not told or may_be_late, said
     with contextlib.closing(RawS3(faulty.proxy.upstream, target)) as raw:
         assert raw.read("new") is None
         assert told or raw.unfinished("") == []
