@@ -56,7 +56,7 @@ def test_interrupt_stops_everything(tmp_path):
             if line.startswith("$ python"):
                 break
         os.killpg(demo.pid, signal.SIGINT)
-        output, errors = demo.communicate(timeout=20)  # ends when the last process that holds the pipes has ended
+        output, errors = demo.communicate(timeout=60)  # ends when the last process that holds the pipes has ended
     assert demo.returncode == 130
     assert output.splitlines()[-1] == "Stopped."
     assert errors == ""

@@ -191,7 +191,7 @@ print(status, os.waitpid(child, 0)[1], gate._inside)
 def test_a_signal_handler_forks_while_its_thread_is_at_the_gate():
     """And makes a request. Neither waits for the thread that it has interrupted, which goes on in both processes."""
     done = subprocess.run(
-        [sys.executable, "-c", FORKED_BY_A_HANDLER], capture_output=True, text=True, timeout=8, check=False
+        [sys.executable, "-c", FORKED_BY_A_HANDLER], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.stdout, done.stderr) == ("0 0 {}\n", "")
 

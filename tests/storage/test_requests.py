@@ -4,11 +4,13 @@ import random
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from s3dlio.errors import AccessError, ClosedError, NotFoundError, StorageError, StorageTimeoutError, ThrottledError
 from s3dlio.storage import StorageOptions
+from s3dlio.storage.requests import policy
 from s3dlio.storage.requests.policy import Limit, Requests, RequestStatistics, Verb
 
 ENGINE = object()
@@ -124,12 +126,14 @@ def test_other_errors_pass(make):
 
 
 def test_no_attempt_after_the_deadline(make, monkeypatch):
+    pauses = []
     monkeypatch.setattr(random, "uniform", lambda low, high: high)
-    began = time.monotonic()
+    monkeypatch.setattr(policy, "wait_for", lambda _event, pause_s: pauses.append(pause_s))
+    monkeypatch.setattr(policy, "time", SimpleNamespace(monotonic=lambda: sum(pauses)))
     with pytest.raises(StorageError) as caught:
         make(max_attempts=1000, retry_deadline_s=1.45).run(verb(failing(*(broken() for _ in range(99)))))
-    assert caught.value.attempts == 4, "pauses of 0.1, 0.2 and 0.4 s fit, one of 0.8 s more does not"
-    assert time.monotonic() - began < 1.45
+    assert pauses == [0.1, 0.2, 0.4], "one of 0.8 s more does not fit"
+    assert caught.value.attempts == 4
 
 
 def test_a_pause_that_the_server_asks_for(make, jitter):
