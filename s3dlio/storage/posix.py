@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 
     Opener = Callable[[str, int], int]
 
-__all__ = ["OpenFile", "PendingFile", "is_temporary", "opened", "plain_open", "read_into", "walk"]
+__all__ = [
+    "OpenFile",
+    "PendingFile",
+    "SpecialFileError",
+    "check_replaceable",
+    "is_temporary",
+    "opened",
+    "plain_open",
+    "read_into",
+    "walk",
+]
 
 _PREFIX, _SUFFIX = ".s3dlio-", ".tmp"
 
@@ -38,16 +48,40 @@ def is_temporary(name: str) -> bool:
     return name.startswith(_PREFIX) and name.endswith(_SUFFIX)
 
 
+class SpecialFileError(OSError):
+    """A device, pipe or socket has the name of a file to be written."""
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise SpecialFileError if a file that gets this name would replace /dev/null, a FIFO or the like.
+
+    So it would /dev/stdout, which is a link, also where that leads to a regular file.
+    """
+    try:
+        mode = path.lstat().st_mode
+        process = stat.S_ISLNK(mode) and str(path.readlink()).startswith("/proc/")
+        if stat.S_ISLNK(mode):
+            mode = path.stat().st_mode
+    except OSError:
+        return  # nothing is there, or what is done next says more
+    if process or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise SpecialFileError(str(path))
+
+
 class PendingFile:
     """A file under a temporary name beside ``path``, until it is published there or discarded.
 
     Args:
         path: where it will be. Missing parent directories are made.
         opener: how to open the temporary file.
+
+    Raises:
+        SpecialFileError: the path is a device, pipe or socket.
     """
 
     def __init__(self, path: str, opener: Opener = plain_open) -> None:
         self._path = Path(path)
+        check_replaceable(self._path)
         _make_directories(self._path.parent)
         # Not derived from the target's name, which may already have the longest legal length.
         self._temporary = self._path.parent / f"{_PREFIX}{uuid.uuid4().hex}{_SUFFIX}"

@@ -18,6 +18,7 @@ from s3dlio.errors import (
     ShortReadError,
     StorageError,
 )
+from s3dlio.storage.posix import SpecialFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,6 +125,13 @@ def translating_os(operation: str, uri: str) -> Iterator[None]:
         yield
     except StorageError:
         raise
+    except SpecialFileError as error:
+        raise StorageError(
+            f"{operation} {uri}: a device, pipe or socket has this name, expected a file or nothing there: it would be "
+            "replaced. Choose another name; `s3dlio cat` and `get` give bytes to pass on.",
+            uri=uri,
+            operation=operation,
+        ) from error
     except (FileNotFoundError, IsADirectoryError) as error:
         if isinstance(error, IsADirectoryError) and operation in _WRITING:
             raise StorageError(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from s3dlio.concurrency import Lock
+from s3dlio.storage.posix import check_replaceable
 from s3dlio.transfer.conveyor import Stopped
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class PendingDownload:
 
         Raises:
             Stopped: after ``discard``.
-            OSError: the system's own.
+            OSError: the system's own; SpecialFileError if the path is a device, pipe or socket.
         """
         with self._lock:
             if self._ended:
@@ -86,6 +87,7 @@ class PendingDownload:
             self._close_if_unused()
 
     def _open(self) -> int:
+        check_replaceable(self._path)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
             return os.open(self._temporary, flags, 0o666)

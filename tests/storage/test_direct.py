@@ -524,3 +524,37 @@ def test_it_is_a_store_of_its_own_scheme(store, root):
     with pytest.raises(NotFoundError, match=f"direct:///{root}/none"):
         store.get(f"{root}/none")
     assert isinstance(store.get(f"{root}/k"), pa.Buffer)
+
+
+@pytest.fixture(params=["fifo", "stdout"])
+def special(request, tmp_path):
+    """The key of a name that no file must take: a pipe, or a link to what a process has open, as /dev/stdout is."""
+    (tmp_path / "special").mkdir()
+    path = tmp_path / "special" / "it"
+    if request.param == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/proc/self/fd/1")
+    before = path.lstat()
+    yield str(path).lstrip("/")
+    after = path.lstat()
+    assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+    assert [*path.parent.iterdir()] == [path]
+
+
+def written(store, key):
+    with store.open_writer(key) as writer:
+        writer.write(b"1")
+
+
+def copied(store, key):
+    store.copy(key.replace("special/it", "k"), key)
+
+
+@pytest.mark.parametrize("kind", [DirectStore, LocalStore])
+@pytest.mark.parametrize("verb", [lambda store, key: store.put(key, b"1"), written, copied])
+def test_what_is_no_file_is_not_replaced_by_one(kind, special, verb):
+    with kind() as store:
+        store.put(special.replace("special/it", "k"), b"1")
+        with pytest.raises(StorageError, match=r"special/it: a device, pipe or socket has this name.*`s3dlio cat`"):
+            verb(store, special)

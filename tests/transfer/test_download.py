@@ -121,6 +121,16 @@ def test_a_directory_in_the_way(source, tmp_path):
     assert not [name for name in files(tmp_path) if "s3dlio" in name]
 
 
+@pytest.mark.parametrize("wanted", ["b.txt", ""])
+def test_a_pipe_in_the_way(source, tmp_path, wanted):
+    """It would be replaced, and so would /dev/null."""
+    os.mkfifo(tmp_path / "b.txt")
+    with pytest.raises(StorageError, match=r"download .* to .*b\.txt: a device, pipe or socket has this name"):
+        download(f"{source}/{wanted}", tmp_path / wanted)
+    assert (tmp_path / "b.txt").is_fifo()
+    assert not [name for name in files(tmp_path) if "s3dlio" in name]
+
+
 def test_a_file_in_the_way_of_a_directory(source, tmp_path):
     (tmp_path / "d").write_bytes(b"file")
     with pytest.raises(StorageError):
