@@ -107,16 +107,20 @@ class S3Suite(StoreSuite):
     def server(self, request):
         return request.getfixturevalue(self.server_fixture)
 
+    def open(self, server, container):
+        """Patiently: on a busy machine Azurite breaks connections off, and pyarrow's client takes its time to say so."""
+        return open_store(f"{server.scheme}://{container}", backend=self.backend, retry_deadline_s=120)
+
     @pytest.fixture
     def store(self, server):
-        with open_store(f"{server.scheme}://{server.container}", backend=self.backend) as store:
+        with self.open(server, server.container) as store:
             assert isinstance(store, RemoteStore)
             assert store.backend == self.backend
             yield store
 
     @pytest.fixture
     def missing(self, server):
-        with open_store(f"{server.scheme}://no-such-container", backend=self.backend) as store:
+        with self.open(server, "no-such-container") as store:
             yield store
 
     @pytest.fixture
