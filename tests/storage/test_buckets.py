@@ -1,10 +1,24 @@
 """Buckets made, listed and removed, on every provider."""
 
+import contextlib
+import os
+import warnings
+
 import pytest
 
-from s3dlio.errors import ExistsError, NotFoundError, OptionError, StorageError
+from s3dlio.errors import (
+    AccessError,
+    ExistsError,
+    NotFoundError,
+    OptionError,
+    StorageError,
+    StorageTimeoutError,
+    ThrottledError,
+)
 from s3dlio.storage.buckets import create_bucket, delete_bucket, list_buckets, mkdir
 from s3dlio.storage.objects import delete, get, put_bytes
+
+from ..servers.fault_actions import close_before_answer, run_before, status
 
 
 @pytest.fixture(
@@ -50,6 +64,68 @@ def test_mkdir_of_a_bucket_makes_it_and_of_a_prefix_nothing(provider, uri):
     mkdir(uri)
     mkdir(f"{uri}/prefix/")
     delete_bucket(uri)
+
+
+def test_an_object_written_at_the_last_moment_is_not_lost(fault_proxy):
+    """The server decides that a bucket is empty; a listing of ours would be too old."""
+    bucket = fault_proxy.upstream.new_container()
+
+    def write():
+        put_bytes(f"s3://{bucket}/precious", b"1", storage_options={"endpoint_url": fault_proxy.upstream.endpoint_url})
+
+    fault_proxy.fail(run_before(write), method="DELETE", path=f"^/{bucket}/?$")
+    with pytest.raises(StorageError, match=r"found objects in it.*whole_container=True"):
+        delete_bucket(f"s3://{bucket}")
+    assert get(f"s3://{bucket}/precious") == b"1"
+    delete(f"s3://{bucket}/precious")
+    seen = len(fault_proxy.requests)
+    delete_bucket(f"s3://{bucket}")
+    assert [request.method for request in fault_proxy.requests[seen:]] == ["DELETE"]
+
+
+def test_a_bucket_with_directory_markers_alone_goes_with_them(fault_proxy):
+    bucket = fault_proxy.upstream.new_container()
+    with fault_proxy.upstream.client() as client:
+        client.put_object(Bucket=bucket, Key="marker/", Body=b"")
+    delete_bucket(f"s3://{bucket}")
+    with pytest.raises(NotFoundError, match="does not exist"):
+        delete_bucket(f"s3://{bucket}")
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "said"),
+    [
+        (status(403, "AccessDenied"), AccessError, "access denied"),
+        (status(503, "SlowDown"), ThrottledError, "fewer requests"),
+        (status(500, "InternalError"), StorageError, "in trouble"),
+        (close_before_answer(), StorageTimeoutError, "the connection broke"),
+    ],
+)
+def test_a_bucket_that_the_server_does_not_remove(fault_proxy, answer, error, said):
+    bucket = fault_proxy.upstream.new_container()
+    fault_proxy.fail(answer, method="DELETE", path=f"^/{bucket}/?$")
+    with pytest.raises(error, match=f"delete bucket s3://{bucket}/: .*{said}"):
+        delete_bucket(f"s3://{bucket}")
+
+
+def test_a_bucket_removed_by_a_forked_child(fault_proxy):
+    """Which must not use what its parent has of the native engine."""
+    bucket = fault_proxy.upstream.new_container()
+    put_bytes(f"s3://{bucket}/k", b"1")
+    delete(f"s3://{bucket}/k")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        child = os.fork()
+    if child == 0:
+        code = 1
+        with contextlib.suppress(BaseException):
+            warnings.simplefilter("ignore")
+            delete_bucket(f"s3://{bucket}")
+            code = 0
+        os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    with pytest.raises(NotFoundError, match="does not exist"):
+        delete_bucket(f"s3://{bucket}")
 
 
 def test_mkdir_of_a_path(tmp_path):

@@ -108,7 +108,7 @@ class S3Suite(StoreSuite):
         return request.getfixturevalue(self.server_fixture)
 
     def open(self, server, container):
-        """Patiently: on a busy machine Azurite breaks connections off, and pyarrow's client takes its time to say so."""
+        """Patiently: on a busy machine Azurite breaks connections off, which pyarrow's client takes its time to say."""
         return open_store(f"{server.scheme}://{container}", backend=self.backend, retry_deadline_s=120)
 
     @pytest.fixture
