@@ -60,11 +60,14 @@ class Uri:
         absolute ``file`` URIs.
 
         Raises:
-            OptionError: an unknown scheme, a bucket or host that is missing, a bucket with a line break or the like.
+            OptionError: nothing, an unknown scheme, a bucket or host that is missing, a bucket with a line break or
+                the like.
         """
         if isinstance(text, Uri):
             return text
         raw = os.fspath(text)
+        if not raw:  # the working directory, if it were a path; but most of the time a variable that is not set
+            raise OptionError("parse '': the URI is empty, expected one, or a path. This directory is '.'", field="uri")
         match = _SCHEME.match(raw)
         if match is None:
             return cls._local("file", raw)

@@ -184,3 +184,9 @@ def test_no_host(text):
 def test_no_bucket(text):
     with pytest.raises(OptionError, match="no bucket"):
         Uri.parse(text)
+
+
+def test_an_empty_one_is_not_the_working_directory():
+    with pytest.raises(OptionError, match="the URI is empty"):
+        Uri.parse("")
+    assert Uri.parse(".").path == str(Path.cwd())

@@ -11,6 +11,7 @@ import typer
 
 from s3dlio.cli.progress import shown_progress, summary
 from s3dlio.cli.session import Session  # noqa: TC001 - typer reads annotations when it runs
+from s3dlio.errors import OptionError
 
 __all__ = ["copy_objects"]
 
@@ -40,6 +41,8 @@ def copy_objects(
 
     if len(sources) > 1 and not target.endswith("/"):
         target += "/"
+    if not recursive:
+        _check_apart(sources, target)
     options = session.storage_options
     source_options = None
     if source_endpoint_url is not None:
@@ -70,3 +73,18 @@ def copy_objects(
         print(json.dumps(dataclasses.asdict(total)))
     elif session.verbose or sys.stderr.isatty():
         print(summary(total), file=sys.stderr)
+
+
+def _check_apart(sources: list[str], target: str) -> None:
+    """Raise OptionError if two objects would get one name, and the second overwrite the first."""
+    from s3dlio.transfer.patterns import is_pattern  # noqa: PLC0415
+
+    seen: dict[str, str] = {}
+    for source in sources:
+        name = source.rpartition("/")[2]
+        if name and not is_pattern(name) and seen.setdefault(name, source) != source:
+            raise OptionError(
+                f"copy {source}: its target {target}{name} is that of {seen[name]}, too, expected a name for each. "
+                "Copy them in two steps.",
+                field="target",
+            )

@@ -81,20 +81,43 @@ def check_size_hint(size_hint: int | None, uri: str, *, most: int | None = None)
         )
 
 
+class _NoBufferError(OptionError, TypeError):
+    """What is no bytes at all. A TypeError, too: NumPy and others find out by it whether a file takes text."""
+
+
 def payload(data: BufferLike, operation: str, uri: str) -> pa.Buffer:
     """``data`` as an Arrow buffer over the same memory.
 
     Raises:
-        OptionError: no buffer protocol, or the memory is not contiguous.
+        OptionError: no buffer protocol, memory that is not contiguous in C order, or Python objects.
     """
+    if isinstance(data, pa.Buffer):
+        return data
     try:
-        return data if isinstance(data, pa.Buffer) else pa.py_buffer(data)
+        buffer = pa.py_buffer(data)
     except (TypeError, ValueError, BufferError) as error:
-        raise OptionError(
+        kind = _NoBufferError if isinstance(error, TypeError) else OptionError
+        raise kind(
             f"{operation} {shown(uri)}: got {type(data).__name__} ({error}), expected contiguous bytes. "
             "Pass bytes, a memoryview, a contiguous NumPy array or a pyarrow.Buffer.",
             field="data",
         ) from error
+    found = _refused_order(data)
+    if found:
+        raise OptionError(
+            f"{operation} {shown(uri)}: got {type(data).__name__} {found}, expected contiguous bytes in C order. "
+            "Pass numpy.ascontiguousarray(...) of numbers.",
+            field="data",
+        )
+    return buffer
+
+
+def _refused_order(data: object) -> str:
+    """Why the memory of ``data`` is not what its elements are one after the other; empty if it is."""
+    if getattr(getattr(data, "dtype", None), "hasobject", False):
+        return "of Python objects, whose memory holds their addresses"
+    layout = data if isinstance(data, memoryview) else getattr(data, "flags", None)
+    return "" if getattr(layout, "c_contiguous", True) else "in Fortran order"
 
 
 def target(buffer: BufferLike, uri: str) -> memoryview:

@@ -26,6 +26,7 @@ __all__ = [
     "SpecialFileError",
     "check_replaceable",
     "is_temporary",
+    "left_out",
     "opened",
     "plain_open",
     "read_into",
@@ -185,10 +186,19 @@ def walk(root: str) -> Iterator[tuple[str, os.stat_result]]:
     Symbolic links are followed; a link to one of its own parents is not descended into. What vanishes
     during the walk is left out.
     """
-    yield from _walk(root, "", ())
+    for name, entry in _entries(root, "", ()):
+        with contextlib.suppress(FileNotFoundError):  # deleted since the directory was read
+            if entry.is_file():
+                yield name, entry.stat()
 
 
-def _walk(root: str, below: str, parents: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, os.stat_result]]:
+def left_out(root: str) -> Iterator[str]:
+    """What ``walk`` passes over, by relative path: links that lead nowhere, pipes, sockets, devices."""
+    return (name for name, entry in _entries(root, "", ()) if not entry.is_file())
+
+
+def _entries(root: str, below: str, parents: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """All that is no directory, without pending files."""
     status = Path(root).stat()
     identity = (status.st_dev, status.st_ino)
     if identity in parents:
@@ -197,11 +207,11 @@ def _walk(root: str, below: str, parents: tuple[tuple[int, int], ...]) -> Iterat
         # "a/" sorts after "a.b" but "a" before it: with the slash the walk is in the order of whole keys.
         named = sorted((entry.name + "/" * entry.is_dir(), entry) for entry in entries)
     for name, entry in named:
-        with contextlib.suppress(FileNotFoundError):  # deleted since the directory was read, or a dangling link
-            if name.endswith("/"):
-                yield from _walk(entry.path, below + name, (*parents, identity))
-            elif not is_temporary(name) and entry.is_file():
-                yield below + name, entry.stat()
+        if name.endswith("/"):
+            with contextlib.suppress(FileNotFoundError):  # deleted since the directory was read
+                yield from _entries(entry.path, below + name, (*parents, identity))
+        elif not is_temporary(name):
+            yield below + name, entry
 
 
 def _make_directories(path: Path) -> None:

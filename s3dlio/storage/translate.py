@@ -29,7 +29,7 @@ __all__ = ["changed", "exists", "naming", "no_object", "past_end", "replaced", "
 
 _READING = frozenset({"get", "get_clipped", "get_into", "get_range", "head"})
 """Verbs by which others are done."""
-_WRITING = frozenset({"put", "open_writer", "close"})
+_WRITING = frozenset({"put", "open_writer", "close", "mkdir"})
 
 
 class naming:  # noqa: N801 - a block, as ``contextlib.suppress``; a generator would cost 1 us more for each object
@@ -136,6 +136,13 @@ def translating_os(operation: str, uri: str) -> Iterator[None]:
         if isinstance(error, IsADirectoryError) and operation in _WRITING:
             raise StorageError(
                 f"{operation} {uri}: a directory has this name, expected a file or nothing there. Choose another name.",
+                uri=uri,
+                operation=operation,
+            ) from error
+        if operation in _WRITING or operation.startswith("download "):
+            raise StorageError(
+                f"{operation} {uri}: nothing can be made there ({error.strerror}), expected a directory that takes "
+                "files. Choose another one.",
                 uri=uri,
                 operation=operation,
             ) from error

@@ -56,10 +56,14 @@ class ChangesSuite:
         assert meta.etag in {found.etag, None}
 
     def test_put_what_is_not_contiguous(self, store: Store, raw: RawObjects, key: str) -> None:
-        """Strided memory and what is no memory are refused, and nothing is stored."""
-        for data in (np.arange(10)[::2], np.zeros((4, 4))[:, 1], "text", 7, None):
+        """Strided memory, Fortran's order, Python objects and what is no memory are refused, and nothing is stored."""
+        fortran: Any = np.arange(6).reshape(2, 3).T
+        strided = np.arange(10)[::2], np.zeros((4, 4))[:, 1]
+        for data in (*strided, fortran, memoryview(fortran), np.array([{}], object), "text", 7, None):
             with pytest.raises(OptionError):
                 store.put(key, data)
+            with pytest.raises(OptionError), store.open_writer(key) as writer:
+                writer.write(data)
         assert raw.read(key) is None
 
     def test_put_overwrites(self, store: Store, raw: RawObjects, key: str) -> None:

@@ -221,6 +221,15 @@ class ObjectTextOutput(io.TextIOWrapper):
         super().__init__(output, encoding, errors, newline)
         self._output = output
 
+    @property
+    def result(self) -> ObjectMeta | None:
+        """As ``ObjectOutput.result``."""
+        return self._output.result
+
+    def abort(self) -> None:
+        """As ``ObjectOutput.abort``."""
+        self._output.abort()
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

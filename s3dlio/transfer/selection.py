@@ -1,19 +1,20 @@
 """What a transfer is about: one object, everything below a directory, or what a pattern names.
 
 Owns: the rules for trailing slashes and patterns, and names relative to what was asked for. Makes one request for
-an object (a head), one listing for a tree, both for what may be either. Must not know: targets.
+an object (a head), one listing for a tree, both for what may be either, a pattern two. Must not know: targets.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from s3dlio.errors import NotFoundError, OptionError
 from s3dlio.storage.listing import from_nanoseconds
-from s3dlio.storage.posix import is_temporary
+from s3dlio.storage.posix import is_temporary, left_out
 from s3dlio.storage.translate import naming
 from s3dlio.transfer.patterns import is_pattern, matcher, split_pattern
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from s3dlio.transfer.side import Side
 
 __all__ = ["Item", "Selection", "select"]
+
+_NAMED = 3
+"""Names that a warning holds."""
 
 _WEB = ("http", "https")
 """Their keys end in a query, which may be a signature; it is no part of a name."""
@@ -73,7 +77,7 @@ def select(source: Side, operation: str, *, trees: bool = True) -> Selection:
             path = re.split("[?#]", key, maxsplit=1)[0] if source.scheme in _WEB else key
             name = path.rpartition("/")[2]
             return Selection([Item(key, name, found.size, found.etag, found.mtime)], single=True)
-    pattern = bool(missing) and is_pattern(key)
+    pattern = bool(missing) and is_pattern(key) and not _is_directory(source, key)
     items = _matched(source, key) if pattern else _below(source, key)
     if trees or pattern:
         selected = list(items)
@@ -91,7 +95,27 @@ def select(source: Side, operation: str, *, trees: bool = True) -> Selection:
             uri=source.uri(key),
             operation=operation,
         ) from missing
+    if trees and not pattern and source.local and operation != "delete":
+        _warn_of_left_out(source, key, operation)
     return Selection(selected, single=False)
+
+
+def _warn_of_left_out(source: Side, key: str, operation: str) -> None:
+    """Say which names of a local tree are no files, and so do not move."""
+    names = [*left_out(source.path(key.rstrip("/")))]
+    if names:
+        shown = ", ".join(map(repr, names[:_NAMED])) + (f" and {len(names) - _NAMED} more" if names[_NAMED:] else "")
+        warnings.warn(
+            f"{operation} {source.uri(key)}: left out {shown}: links that lead nowhere, pipes, sockets or devices. "
+            "Only files and what links to files are moved.",
+            RuntimeWarning,
+            stacklevel=6,  # who called upload or copy
+        )
+
+
+def _is_directory(source: Side, key: str) -> bool:
+    """Whether what looks like a pattern is the name of a directory, which wins as an object's does."""
+    return Path(source.path(key)).is_dir() if source.local else next(source.store.list(key), None) is not None
 
 
 def _below(source: Side, key: str) -> Iterator[Item]:

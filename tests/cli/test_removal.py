@@ -1,5 +1,7 @@
 """``rm``."""
 
+import shutil
+
 import pytest
 
 import s3dlio
@@ -105,3 +107,26 @@ def test_a_server(call, output, tree, moto_environment, tmp_path):
     assert [each["n_objects"] for each in operations if each["op"] == "DELETE"] == [4], "one request"
     assert f"deleted s3://{bucket}/x/t/d/c" in said
     assert output("ls", f"s3://{bucket}") == b""
+
+
+@pytest.mark.parametrize("where", ["local", "memory"])
+def test_a_directory_whose_name_looks_like_a_pattern(refused, output, tmp_path, where):
+    """It is that directory, and not what the pattern would name."""
+    root = f"{tmp_path}/x" if where == "local" else "memory://rm-pattern/x"
+    for name in ("run[1]/f", "run[1]/d/g", "run1", "run2"):
+        s3dlio.put_bytes(f"{root}/{name}", b"1")
+    assert "Pass -r" in refused(2, "rm", "--yes", f"{root}/run[1]")
+    assert output("rm", "-r", "--yes", f"{root}/run[1]") == b""
+    assert sorted(key.rpartition("/")[2] for key in s3dlio.list_keys(root)) == ["run1", "run2"]
+    if where == "local":
+        shutil.rmtree(tmp_path / "x" / "run[1]")  # directories stay
+    assert output("rm", "--yes", f"{root}/run[1]") == b"", "the pattern, now"
+    assert [key.rpartition("/")[2] for key in s3dlio.list_keys(root)] == ["run2"]
+    s3dlio.delete(root, recursive=True)
+
+
+def test_a_variable_that_is_not_set(refused, tree, monkeypatch):
+    """GNU's rm refuses it too: it is not this directory."""
+    monkeypatch.chdir(tree)
+    assert "the URI is empty" in refused(2, "rm", "-r", "--yes", "")
+    assert len(files(tree)) == 4

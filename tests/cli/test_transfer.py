@@ -37,6 +37,15 @@ def test_several_sources_go_below_the_target(output, tree):
     assert files(tree / "found") == {"a.x": "t/a.x", "d/b.x": "t/d/b.x"}
 
 
+def test_two_sources_of_one_name_do_not_overwrite_each_other(refused, output, tree):
+    (tree / "t/d/a.x").write_bytes(b"another")
+    said = refused(2, "cp", tree / "t/a.x", tree / "t/d/c", tree / "t/d/a.x", tree / "new")
+    assert f"copy {tree}/t/d/a.x: its target {tree}/new/a.x is that of {tree}/t/a.x, too" in said
+    assert not (tree / "new").exists()
+    output("cp", tree / "t/a.x", tree / "t/a.x", tree / "new")
+    assert files(tree / "new") == {"a.x": "t/a.x"}
+
+
 def test_json_resume_and_skip(output, tree):
     first = json.loads(output("cp", "-r", "--json", tree / "t", tree / "n"))
     assert {name: first[name] for name in ("objects", "bytes", "skipped")} == {"objects": 3, "bytes": 17, "skipped": 0}

@@ -232,3 +232,25 @@ def test_errors_name_the_transfer(fault_proxy, tmp_path):
         with pytest.raises(AccessError, match=f"^{name} {uri}: access denied") as caught:
             call()
         assert caught.value.operation == name
+
+
+@pytest.mark.parametrize("name", ["up[1]", "what?", "a*b", "**"])
+def test_a_directory_whose_name_looks_like_a_pattern(memory, tmp_path, name):
+    (tmp_path / name / "d").mkdir(parents=True)
+    (tmp_path / name / "d" / "f").write_bytes(b"1")
+    (tmp_path / "up1").write_bytes(b"another")
+    uri = memory()
+    assert upload(tmp_path / name, f"{uri}/{name}").objects == 1
+    assert content(uri) == {f"{name}/d/f": b"1"}
+    assert download(f"{uri}/{name}", tmp_path / "back").objects == 1
+    assert (tmp_path / "back" / "d" / "f").read_bytes() == b"1"
+    with pytest.raises(OptionError, match="got a directory"):
+        copy(f"{uri}/{name}", f"{uri}/copy")
+    assert copy(f"{uri}/{name}", f"{uri}/copy", recursive=True).objects == 1
+
+
+@pytest.mark.parametrize("place", ["local", "memory"])
+def test_a_pattern_that_names_nothing(memory, tmp_path, place):
+    uri = memory({"b": b"1"}) if place == "memory" else str(tmp_path)
+    with pytest.raises(NotFoundError, match="none below it"):
+        copy(f"{uri}/up[1]", memory(), recursive=True)

@@ -195,6 +195,32 @@ def test_abort(memory):
     assert objects.get("memory://many/x") == b""
 
 
+def test_abort_of_text(memory):
+    file = open_object("memory://many/x", "wt")
+    file.write("half")
+    file.abort()
+    file.close()
+    assert file.closed
+    assert file.result is None
+    assert not objects.exists("memory://many/x")
+    with open_object("memory://many/x", "wt") as file:
+        file.write("whöle")
+    file.abort()
+    assert file.result.size == 6
+    assert objects.get("memory://many/x").decode() == "whöle"
+
+
+def test_numpy_finds_out_that_a_file_takes_bytes(memory):
+    """``savetxt`` tries text first, and goes by the TypeError."""
+    with open_object("memory://many/x", "wb") as file:
+        with pytest.raises(TypeError) as caught:
+            file.write("text")
+        assert isinstance(caught.value, OptionError)
+        assert isinstance(pickle.loads(pickle.dumps(caught.value)), TypeError)
+        np.savetxt(file, np.arange(3), fmt="%d")
+    assert objects.get("memory://many/x") == b"0\n1\n2\n"
+
+
 def test_a_failed_write_is_not_published_by_close(memory, monkeypatch):
     class Full:
         def write(self, _data):

@@ -251,3 +251,22 @@ def test_ctrl_c_aborts_an_upload_in_parts(tmp_path, fault_proxy):
     with fault_proxy.upstream.client() as client:
         assert "Uploads" not in client.list_multipart_uploads(Bucket=bucket)
     assert content(f"s3://{bucket}") == {}
+
+
+def test_what_is_no_file_is_left_out_and_said(tmp_path):
+    tree = tmp_path / "tree"
+    (tree / "d").mkdir(parents=True)
+    (tree / "a").write_bytes(b"1")
+    (tree / "b").symlink_to("nowhere")
+    (tree / "c").symlink_to("a")
+    (tree / "d" / "up").symlink_to(tree)  # a loop
+    os.mkfifo(tree / "d" / "pipe")
+    with pytest.warns(RuntimeWarning, match=r"upload file:///.*/tree: left out 'b', 'd/pipe': links") as caught:
+        assert upload(tree, tmp_path / "target").objects == 2
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert sorted(path.name for path in (tmp_path / "target").rglob("*")) == ["a", "c"]
+    for number in range(5):
+        (tree / f"n{number}").symlink_to("nowhere")
+    with pytest.warns(RuntimeWarning, match=r"left out 'b', 'd/pipe', 'n0' and 4 more: "):
+        upload(tree, tmp_path / "target", skip_existing=True)
