@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
 from typing import Annotated
 
@@ -78,13 +79,16 @@ def copy_objects(
 def _check_apart(sources: list[str], target: str) -> None:
     """Raise OptionError if two objects would get one name, and the second overwrite the first."""
     from s3dlio.transfer.patterns import is_pattern  # noqa: PLC0415
+    from s3dlio.uri import shown  # noqa: PLC0415
 
     seen: dict[str, str] = {}
     for source in sources:
-        name = source.rpartition("/")[2]
-        if name and not is_pattern(name) and seen.setdefault(name, source) != source:
+        path = re.split("[?#]", source, maxsplit=1)[0] if source.startswith(("http://", "https://")) else source
+        name = path.rpartition("/")[2]
+        if name and not is_pattern(path) and seen.setdefault(name, source) != source:
             raise OptionError(
-                f"copy {source}: its target {target}{name} is that of {seen[name]}, too, expected a name for each. "
+                f"copy {shown(source)}: its target {target}{name} is that of {shown(seen[name])}, too, expected a name "
+                "for each. "
                 "Copy them in two steps.",
                 field="target",
             )

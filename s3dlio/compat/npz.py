@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, overload
 from s3dlio.errors import FormatError, OptionError
 from s3dlio.formats import NpzFormat
 from s3dlio.storage.objects import get_buffer
+from s3dlio.uri import Uri
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,11 +51,14 @@ def read_npz(
         OptionError: an ``array_name`` that is no string.
         StorageError: as ``get``.
     """
+    shown = Uri.parse(uri).masked() if filesystem is None else str(uri)  # without passwords and signatures
     if array_name is not None and not isinstance(array_name, str):
-        raise OptionError(f"read_npz {uri}: array_name={array_name!r}, expected a string or None.", field="array_name")
+        raise OptionError(
+            f"read_npz {shown}: array_name={array_name!r}, expected a string or None.", field="array_name"
+        )
     data = get_buffer(uri, storage_options=storage_options, filesystem=filesystem)
     try:
         arrays = NpzFormat(fields=None if array_name is None else (array_name,)).decode(data)
     except FormatError as error:
-        raise FormatError(f"read_npz {uri}: {error}", uri=str(uri), offset=error.offset) from error
+        raise FormatError(f"read_npz {shown}: {error}", uri=shown, offset=error.offset) from error
     return arrays if array_name is None else arrays[array_name]

@@ -8,6 +8,7 @@ another thread. So the main thread looks again from time to time while it waits.
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -55,10 +56,11 @@ def _interrupts() -> Iterator[None]:
     no ``except KeyboardInterrupt`` sees. Or else the other thread gets that error, right after it has set the event; a
     thread that was to begin has not then, and Python says so on stderr. Conditions with an RLock have no such moment.
     """
+    handled = sys.exception()  # the context of every error from here on
     try:
         yield
     except RuntimeError as error:
         interrupt = error.__context__
-        if interrupt is None or isinstance(interrupt, Exception):
+        if interrupt is None or interrupt is handled or isinstance(interrupt, Exception):
             raise
         raise interrupt from None

@@ -9,7 +9,8 @@ because the engines below disagree about such keys (one drops segments, one refu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["check_key", "check_mode", "check_range", "check_size_hint", "directory", "payload", "target"]
 
 _REFUSED = frozenset({"", ".", ".."})
+
+_FIELD_NAMES = re.compile(":[^:]*:")
+"""In the format of a buffer of structures."""
 
 
 def check_key(key: str, operation: str, uri: str, *, reading: bool = True) -> str:
@@ -114,9 +118,13 @@ def payload(data: BufferLike, operation: str, uri: str) -> pa.Buffer:
 
 def _refused_order(data: object) -> str:
     """Why the memory of ``data`` is not what its elements are one after the other; empty if it is."""
-    if getattr(getattr(data, "dtype", None), "hasobject", False):
-        return "of Python objects, whose memory holds their addresses"
-    layout = data if isinstance(data, memoryview) else getattr(data, "flags", None)
+    try:
+        layout: Any = memoryview(cast("bytes", data))
+    except (TypeError, ValueError, BufferError):
+        layout = getattr(data, "flags", None)  # NumPy's, of a type that a memoryview has no letter for
+    else:
+        if "O" in _FIELD_NAMES.sub("", layout.format):
+            return "of Python objects, whose memory holds their addresses"
     return "" if getattr(layout, "c_contiguous", True) else "in Fortran order"
 
 

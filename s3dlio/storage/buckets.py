@@ -10,6 +10,7 @@ import contextlib
 import datetime as dt
 import http.client
 import re
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ from s3dlio.storage.open import locate
 from s3dlio.storage.requests.failure import Failure, storage_error
 from s3dlio.storage.requests.fork_gate import passing
 from s3dlio.storage.requests.inheritance import claim, lost
+from s3dlio.storage.requests.policy import Requests, Verb
 from s3dlio.storage.translate import translating_os
 from s3dlio.uri import Uri
 
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping
     from typing import TypeAlias
+
+    from s3dlio.storage.protocol import Store
 
     UriLike: TypeAlias = str | os.PathLike[str] | Uri
     Options: TypeAlias = StorageOptions | Mapping[str, Any] | None
@@ -77,8 +81,9 @@ def create_bucket(uri: UriLike, *, exist_ok: bool = False, storage_options: Opti
 def delete_bucket(uri: UriLike, *, storage_options: Options = None) -> None:
     """Remove a bucket or container that holds no objects.
 
-    On S3 the server decides that, by one request. Elsewhere, and where nothing but directory markers is left, which go
-    with the bucket, it is listed first: an object that somebody writes in that moment is lost.
+    On S3 the native engine lets the server decide that, by one request. Elsewhere, and where nothing but directory
+    markers is left, which go with the bucket, it is listed first: an object that somebody writes in that moment is
+    lost.
 
     Args:
         uri: of the bucket, such as ``s3://bucket``.
@@ -89,12 +94,12 @@ def delete_bucket(uri: UriLike, *, storage_options: Options = None) -> None:
         StorageError: it is not empty; nothing was removed.
     """
     parsed = _bucket(uri, "delete bucket")
-    if parsed.scheme == "s3" and not lost("native"):
-        options = _resolved(parsed, storage_options)
-        if not options.anonymous and _remove_if_empty(parsed, options):
-            return
+    options = _resolved(parsed, storage_options)
     store, _ = locate(parsed, storage_options=storage_options)
     with store:
+        native = options.backend != "arrow" and not lost("native")
+        if parsed.scheme == "s3" and native and not options.anonymous and _remove_if_empty(parsed, options, store):
+            return
         # Asked first, because pyarrow would remove the objects too.
         if next(store.list(), None) is not None:
             raise StorageError(
@@ -189,29 +194,43 @@ def _resolved(uri: Uri, options: Options) -> StorageOptions:
     return options
 
 
-def _remove_if_empty(uri: Uri, options: StorageOptions) -> bool:
-    """Ask the S3 server to remove the bucket. False: it is not empty, as the server says.
+def _remove_if_empty(uri: Uri, options: StorageOptions, store: Store) -> bool:
+    """Ask the S3 server to remove the bucket. False: it is not empty, as the server says, or cannot be asked so.
 
     pyarrow would empty it first, and obstore has no such request, but signs what it is given.
     """
     operation, container = "delete bucket", Container.of(uri, options)
-    claim("native")
-    with passing(), translating_native(operation, str(uri), container):
-        signed = obstore.sign(make_client(uri, options, retries=False), "DELETE", "", _SIGNED_FOR)
-    connections = Connections(options)
+    unanswered = False
+
+    def ask(_engine: Store) -> bool:
+        nonlocal unanswered
+        claim("native")
+        with passing(), translating_native(operation, str(uri), container):
+            signed = obstore.sign(make_client(uri, options, retries=False), "DELETE", "", _SIGNED_FOR)
+        try:
+            with connections.answer("DELETE", Url.parse(signed), {}) as answer:
+                if answer.status in {http.HTTPStatus.OK, http.HTTPStatus.NO_CONTENT}:
+                    return True
+                code = error_code(answer)
+        except (OSError, http.client.HTTPException, RedirectError) as error:
+            # Else it was not even asked.
+            unanswered = not isinstance(error, ConnectionRefusedError | socket.gaierror | RedirectError)
+            raise broken(error, operation, str(uri), container) from error
+        if code == "NoSuchBucket" and unanswered:
+            return True  # the attempt that got no answer has removed it
+        if code == "BucketNotEmpty":
+            return False
+        failure = Failure(status=answer.status, code=code, text=answer.reason)
+        raise storage_error(failure, operation, str(uri), container)
+
+    requests, connections = Requests(options), Connections(options)
     try:
-        with connections.answer("DELETE", Url.parse(signed), {}) as answer:
-            if answer.status in {http.HTTPStatus.OK, http.HTTPStatus.NO_CONTENT}:
-                return True
-            code = error_code(answer)
-            if code == "BucketNotEmpty":
-                return False
-            failure = Failure(status=answer.status, code=code, text=answer.reason)
-    except (OSError, http.client.HTTPException, RedirectError) as error:
-        raise broken(error, operation, str(uri), container) from error
+        return requests.run(Verb(operation, str(uri), ask, lambda: store, lambda *_: False))
+    except OptionError:  # a proxy that our connections do not take; pyarrow's may
+        return False
     finally:
+        requests.close()
         connections.close()
-    raise storage_error(failure, operation, str(uri), container)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ crash a name leads to the whole file or to none. Must not know: URIs, the error 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import uuid
@@ -188,13 +189,13 @@ def walk(root: str) -> Iterator[tuple[str, os.stat_result]]:
     """
     for name, entry in _entries(root, "", ()):
         with contextlib.suppress(FileNotFoundError):  # deleted since the directory was read
-            if entry.is_file():
+            if _is(entry.is_file):
                 yield name, entry.stat()
 
 
 def left_out(root: str) -> Iterator[str]:
     """What ``walk`` passes over, by relative path: links that lead nowhere, pipes, sockets, devices."""
-    return (name for name, entry in _entries(root, "", ()) if not entry.is_file())
+    return (name for name, entry in _entries(root, "", ()) if not _is(entry.is_file))
 
 
 def _entries(root: str, below: str, parents: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, os.DirEntry[str]]]:
@@ -205,13 +206,23 @@ def _entries(root: str, below: str, parents: tuple[tuple[int, int], ...]) -> Ite
         return
     with os.scandir(root) as entries:
         # "a/" sorts after "a.b" but "a" before it: with the slash the walk is in the order of whole keys.
-        named = sorted((entry.name + "/" * entry.is_dir(), entry) for entry in entries)
+        named = sorted((entry.name + "/" * _is(entry.is_dir), entry) for entry in entries)
     for name, entry in named:
         if name.endswith("/"):
             with contextlib.suppress(FileNotFoundError):  # deleted since the directory was read
                 yield from _entries(entry.path, below + name, (*parents, identity))
         elif not is_temporary(name):
             yield below + name, entry
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    """What ``kind`` says of a directory's entry; False of a link that leads to itself."""
+    try:
+        return kind()
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False
 
 
 def _make_directories(path: Path) -> None:

@@ -59,7 +59,9 @@ class ChangesSuite:
         """Strided memory, Fortran's order, Python objects and what is no memory are refused, and nothing is stored."""
         fortran: Any = np.arange(6).reshape(2, 3).T
         strided = np.arange(10)[::2], np.zeros((4, 4))[:, 1]
-        for data in (*strided, fortran, memoryview(fortran), np.array([{}], object), "text", 7, None):
+        objects: Any = np.array([{}], object)
+        arranged = fortran, memoryview(fortran), pa.Tensor.from_numpy(np.asfortranarray(fortran))
+        for data in (*strided, *arranged, objects, memoryview(objects), "text", 7, None):
             with pytest.raises(OptionError):
                 store.put(key, data)
             with pytest.raises(OptionError), store.open_writer(key) as writer:

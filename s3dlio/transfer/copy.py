@@ -42,9 +42,8 @@ def copy(
     that has one. One object becomes ``target`` itself, or, where that ends in "/", is a bucket or is a local directory,
     ``target/<its name>``. A source that ends in "/" is a directory.
 
-    Requests: a head (one object), or a head and a listing (a tree, a pattern); then for each object up to 8 MiB one of
-    each store it touches. Memory: up to 256 MiB on
-    its way, and what engines copy of it.
+    Requests: a head (one object), or a head and a listing (a tree), or two (a pattern); then for each object up to
+    8 MiB one of each store it touches. Memory: up to 256 MiB on its way, and what engines copy of it.
 
     Args:
         source: URI or path.

@@ -6,6 +6,7 @@ an object (a head), one listing for a tree, both for what may be either, a patte
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 import warnings
@@ -95,14 +96,16 @@ def select(source: Side, operation: str, *, trees: bool = True) -> Selection:
             uri=source.uri(key),
             operation=operation,
         ) from missing
-    if trees and not pattern and source.local and operation != "delete":
+    if trees and not pattern and source.scheme in {"file", "direct"} and operation != "delete":
         _warn_of_left_out(source, key, operation)
     return Selection(selected, single=False)
 
 
 def _warn_of_left_out(source: Side, key: str, operation: str) -> None:
     """Say which names of a local tree are no files, and so do not move."""
-    names = [*left_out(source.path(key.rstrip("/")))]
+    names: list[str] = []
+    with contextlib.suppress(OSError):  # the tree changes; what was listed is read all the same, or fails by name
+        names.extend(left_out(source.path(key.rstrip("/"))))
     if names:
         shown = ", ".join(map(repr, names[:_NAMED])) + (f" and {len(names) - _NAMED} more" if names[_NAMED:] else "")
         warnings.warn(

@@ -36,7 +36,8 @@ def upload(
     Interrupted, it leaves no parts behind where the engine can abort.
 
     Args:
-        source: path of a file or directory, or a pattern. A file whose name is the pattern is that file.
+        source: path of a file or directory, or a pattern. A file or directory whose name is the
+            pattern is that one.
         target: URI of an object or a directory.
         resume: as ``copy``.
         skip_existing: as ``copy``.

@@ -44,6 +44,11 @@ def test_two_sources_of_one_name_do_not_overwrite_each_other(refused, output, tr
     assert not (tree / "new").exists()
     output("cp", tree / "t/a.x", tree / "t/a.x", tree / "new")
     assert files(tree / "new") == {"a.x": "t/a.x"}
+    output("cp", f"{tree}/t*/a.x", f"{tree}/t/d*/a.x", tree / "apart")
+    assert sorted(files(tree / "apart")) == ["d/a.x", "t/a.x"]
+    said = refused(2, "cp", "http://me:hunter2@h/1/x?sig=A", "http://me:hunter2@h/2/x?sig=B", tree / "new")
+    assert "is that of http://me:***@h/1/x" in said
+    assert "hunter2" not in said
 
 
 def test_json_resume_and_skip(output, tree):

@@ -8,6 +8,8 @@ import pytest
 import s3dlio
 from s3dlio.errors import FormatError, NotFoundError, OptionError
 
+from ..servers.fault_actions import status
+
 ARRAYS = {"x": np.arange(12, dtype="<f4").reshape(3, 4), "label": np.int64(7), "names": np.array(["a", "bc"])}
 
 
@@ -69,3 +71,15 @@ def test_no_such_object(tmp_path):
 def test_a_name_that_is_none(uri):
     with pytest.raises(OptionError, match="array_name=3, expected a string"):
         s3dlio.read_npz(uri, 3)
+
+
+def test_no_secret_of_a_url_is_shown(fault_proxy):
+    url = fault_proxy.endpoint_url.replace("://", "://user:hunter2@") + "/b/x.npz?X-Amz-Signature=SECRET"
+    fault_proxy.fail(status(200, body=b"no NPZ"), times=None)
+    with pytest.raises(FormatError, match=r"^read_npz http://user:\*\*\*@.*: decode zip") as caught:
+        s3dlio.read_npz(url)
+    with pytest.raises(OptionError, match=r"^read_npz http://user:\*\*\*@") as refused:
+        s3dlio.read_npz(url, 3)
+    for error in caught.value, refused.value:
+        assert "hunter2" not in f"{error} {vars(error)}"
+        assert "SECRET" not in f"{error} {vars(error)}"

@@ -156,3 +156,17 @@ def test_an_error_of_a_start_that_no_signal_has_caused(monkeypatch):
     monkeypatch.setattr(threading.Thread, "start", no_more)
     with pytest.raises(RuntimeError, match="can't start"):
         start_reading()
+
+
+def test_an_error_of_a_start_while_an_interrupt_is_handled(monkeypatch):
+    """Which is the context of that error, but not its cause."""
+
+    def no_more(_thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_more)
+    try:
+        raise KeyboardInterrupt  # noqa: TRY301 - that is the case
+    except KeyboardInterrupt:
+        with pytest.raises(RuntimeError, match="can't start"):
+            start_reading()

@@ -2,6 +2,9 @@
 
 import contextlib
 import os
+import subprocess
+import sys
+import traceback
 import warnings
 
 import pytest
@@ -18,7 +21,7 @@ from s3dlio.errors import (
 from s3dlio.storage.buckets import create_bucket, delete_bucket, list_buckets, mkdir
 from s3dlio.storage.objects import delete, get, put_bytes
 
-from ..servers.fault_actions import close_before_answer, run_before, status
+from ..servers.fault_actions import close_before_answer, lose_answer, run_before, status
 
 
 @pytest.fixture(
@@ -103,9 +106,37 @@ def test_a_bucket_with_directory_markers_alone_goes_with_them(fault_proxy):
 )
 def test_a_bucket_that_the_server_does_not_remove(fault_proxy, answer, error, said):
     bucket = fault_proxy.upstream.new_container()
+    rule = fault_proxy.fail(answer, method="DELETE", path=f"^/{bucket}/?$", times=None)
+    with pytest.raises(error, match=f"delete bucket s3://{bucket}/: .*{said}") as caught:
+        delete_bucket(f"s3://{bucket}", storage_options={"max_attempts": 2})
+    assert caught.value.attempts == (1 if error is AccessError else 2)
+    assert "X-Amz" not in "".join(traceback.format_exception(caught.value))
+    rule.release()
+
+
+@pytest.mark.parametrize(
+    "answer", [status(503, "SlowDown"), status(500, "InternalError"), close_before_answer(), lose_answer()]
+)
+def test_a_bucket_is_removed_at_the_second_attempt(fault_proxy, answer):
+    """Also where the first has removed it, and its answer is lost."""
+    bucket = fault_proxy.upstream.new_container()
     fault_proxy.fail(answer, method="DELETE", path=f"^/{bucket}/?$")
-    with pytest.raises(error, match=f"delete bucket s3://{bucket}/: .*{said}"):
+    delete_bucket(f"s3://{bucket}")
+    with pytest.raises(NotFoundError, match="does not exist"):
         delete_bucket(f"s3://{bucket}")
+
+
+def test_the_arrow_engine_alone_removes_a_bucket(moto_environment):
+    """Who wants no native engine has not used it then, for the children that he forks."""
+    script = """
+from s3dlio.storage.buckets import create_bucket, delete_bucket
+from s3dlio.storage.requests.inheritance import _first_user
+create_bucket("s3://made-by-arrow-test")
+delete_bucket("s3://made-by-arrow-test", storage_options={"backend": "arrow"})
+print("native" in _first_user)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("False\n", "")
 
 
 def test_a_bucket_removed_by_a_forked_child(fault_proxy):

@@ -12,6 +12,7 @@ import pytest
 
 from s3dlio.errors import NotFoundError, OptionError, StorageError
 from s3dlio.storage import MemoryStore, open_store
+from s3dlio.transfer.copy import copy
 from s3dlio.transfer.moves import PART_BYTES
 from s3dlio.transfer.upload import upload
 
@@ -260,13 +261,16 @@ def test_what_is_no_file_is_left_out_and_said(tmp_path):
     (tree / "b").symlink_to("nowhere")
     (tree / "c").symlink_to("a")
     (tree / "d" / "up").symlink_to(tree)  # a loop
+    (tree / "self").symlink_to("self")
     os.mkfifo(tree / "d" / "pipe")
-    with pytest.warns(RuntimeWarning, match=r"upload file:///.*/tree: left out 'b', 'd/pipe': links") as caught:
+    with pytest.warns(RuntimeWarning, match=r"upload file:///.*/tree: left out 'b', 'd/pipe', 'self': links") as caught:
         assert upload(tree, tmp_path / "target").objects == 2
     assert len(caught) == 1
     assert caught[0].filename == __file__
     assert sorted(path.name for path in (tmp_path / "target").rglob("*")) == ["a", "c"]
+    with pytest.warns(RuntimeWarning, match=r"copy direct:///.*/tree: left out 'b', 'd/pipe', 'self': links"):
+        copy(f"direct://{tree}", f"memory://{uuid.uuid4().hex}/x", recursive=True)
     for number in range(5):
         (tree / f"n{number}").symlink_to("nowhere")
-    with pytest.warns(RuntimeWarning, match=r"left out 'b', 'd/pipe', 'n0' and 4 more: "):
+    with pytest.warns(RuntimeWarning, match=r"left out 'b', 'd/pipe', 'n0' and 5 more: "):
         upload(tree, tmp_path / "target", skip_existing=True)
