@@ -88,7 +88,6 @@ def _check_apart(sources: list[str], target: str) -> None:
         if name and not is_pattern(path) and seen.setdefault(name, source) != source:
             raise OptionError(
                 f"copy {shown(source)}: its target {target}{name} is that of {shown(seen[name])}, too, expected a name "
-                "for each. "
-                "Copy them in two steps.",
+                "for each. Copy them in two steps.",
                 field="target",
             )

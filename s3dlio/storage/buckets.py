@@ -213,8 +213,8 @@ def _remove_if_empty(uri: Uri, options: StorageOptions, store: Store) -> bool:
                     return True
                 code = error_code(answer)
         except (OSError, http.client.HTTPException, RedirectError) as error:
-            # Else it was not even asked.
-            unanswered = not isinstance(error, ConnectionRefusedError | socket.gaierror | RedirectError)
+            if not isinstance(error, ConnectionRefusedError | socket.gaierror | RedirectError):  # else it was not asked
+                unanswered = True
             raise broken(error, operation, str(uri), container) from error
         if code == "NoSuchBucket" and unanswered:
             return True  # the attempt that got no answer has removed it
